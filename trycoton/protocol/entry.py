@@ -1,0 +1,121 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""What a trust party puts in its log, and what it gives to the parties.
+
+An entry is public and says nothing: a version byte and 32 bytes.  Version 1
+is a commitment to a private :class:`Evidence`, version 2 the digest of a
+directory, logged as published.
+"""
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from . import record
+from .errors import Malformed
+from .proof import Proof
+from .record import (
+    BINARY, DIGEST, IDENTIFIER, JWS, LONG_TEXT, TIME, UUID, Choice, Integer,
+    Optional, member)
+
+COMMITMENT = b'\x01'
+DIRECTORY = b'\x02'
+NONCE_SIZE = 32
+SUBMISSION, DELIVERY = EVENTS = 'submission', 'delivery'
+
+_domain = b'trycoton-commitment@1\n'
+
+
+def commitment(nonce, evidence):
+    """Return the entry that commits to the bytes of an Evidence
+
+    nonce is 32 random bytes, fresh for each entry: without it, nobody can
+    guess what is committed.
+    """
+    if len(nonce) != NONCE_SIZE:
+        raise Malformed("The nonce is not 32 bytes.")
+    return COMMITMENT + hashlib.sha256(
+        _domain + nonce + hashlib.sha256(evidence).digest()).digest()
+
+
+def directory_entry(digest):
+    "Return the entry of the hexadecimal digest of a directory"
+    return DIRECTORY + bytes.fromhex(DIGEST.load(digest))
+
+
+def parse(data):
+    "Return the version byte and the 32 bytes of an entry; raise Malformed"
+    version, value = data[:1], data[1:]
+    if version not in (COMMITMENT, DIRECTORY) or len(value) != 32:
+        raise Malformed("Not an entry of the log.")
+    return version, value
+
+
+@dataclass(frozen=True)
+class Evidence(record.Record):
+    """An event in the life of a message, as committed in the log
+
+    'submission': signature is the sender's JWS over the message.
+    'delivery': signature is the JWS of the recipient over receipt, the text
+    of its Receipt.  So nobody's act can be invented.
+    message, sender, recipient, digest and sequence are those of the message.
+    previous is the digest of the evidence, of any event, that the log took
+    before for the same sender and recipient, or None for the first.
+    """
+    event: str = member(Choice(*EVENTS))
+    message: str = member(UUID)
+    sender: str = member(IDENTIFIER)
+    recipient: str = member(IDENTIFIER)
+    digest: str = member(DIGEST)
+    time: datetime = member(TIME)
+    sequence: int = member(Integer(1))
+    previous: 'str | None' = member(Optional(DIGEST))
+    signature: str = member(JWS)
+    receipt: 'str | None' = member(Optional(LONG_TEXT), default=None)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.event == DELIVERY) != (self.receipt is not None):
+            raise Malformed("A delivery, and no other event, has a receipt.")
+
+
+@dataclass(frozen=True)
+class Record(record.Record):
+    """What the trust party gives to the parties of a message, for each event
+
+    The bytes of the Evidence, the nonce that opens its commitment and the
+    text of the .tlog-proof of the entry.  Construction is refused when one
+    of them is not in its form.
+    """
+    evidence: bytes = member(BINARY)
+    nonce: bytes = member(BINARY)
+    proof: str = member(LONG_TEXT)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.inclusion.extra is not None:
+            raise Malformed("Nothing proves the extra line of the proof.")
+        self.event, self.entry
+
+    @cached_property
+    def event(self):
+        "The Evidence"
+        return Evidence.parse(self.evidence)
+
+    @cached_property
+    def entry(self):
+        "The bytes of the entry in the log"
+        return commitment(self.nonce, self.evidence)
+
+    @cached_property
+    def inclusion(self):
+        "The Proof"
+        return Proof.parse(self.proof.encode('utf-8'))
+
+    def verify(self, verifiers):
+        """Return the Evidence and the Checkpoint that includes it
+
+        verifiers are those of the logs that may have made it.
+        Raise Malformed, or Rejected if the log does not hold the evidence.
+        """
+        return self.event, self.inclusion.verify(self.entry, verifiers)

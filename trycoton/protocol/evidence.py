@@ -1,0 +1,699 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""The evidence file: a deal that a third person verifies, with no network.
+
+It is canonical JSON, sealed by the party that exports it: the messages as
+they were sent, with the receipt of the recipient and the records of the trust
+party, the directories and descriptors that tell whose key signed, and the
+keys of the logs.  Each part serves: what is not signed, proved or needed is
+refused.  The keys inside only tell who claims to have signed; whom to trust
+is the verifier's own word, a :class:`~trycoton.protocol.policy.Policy`.
+
+A signer is *established* when its key is
+
+* in a directory or descriptor signed by the key of a trusted community, or
+* in a directory that a trusted log proves to hold, at an earlier index than
+  the message.  A message that this log does not hold is taken to be of the
+  time that its parties, or its own log, say.
+
+A log is established when it is trusted, or named by a directory or descriptor
+that is.  Where the policy wants witnesses, each checkpoint has their quorum.
+
+What a file cannot show is what its exporter leaves out: another message, or a
+directory that came between the one shown and the message, as long as the one
+shown had not expired.
+"""
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from . import canonical, entry, envelope, merkle, signature
+from .checkpoint import Checkpoint
+from .descriptor import Descriptor
+from .directory import Directory
+from .errors import Malformed, ProtocolError, Rejected, UnknownKey
+from .note import Note, Verifier
+from .policy import Policy
+from .proof import Proof
+from .receipt import Receipt
+from .record import (
+    BINARY, IDENTIFIER, JWS, LONG_TEXT, VKEY, Choice, Integer, Many, Nested,
+    Optional, Record, Text, member)
+
+FORMAT = 'trycoton-evidence@1'
+# The seal is a statement of the exporter
+SEAL = signature.STATEMENT
+MAX_SIZE = 256 * 1024 * 1024
+# What the clocks of honest parties may differ
+SKEW = timedelta(hours=1)
+
+VERIFIED, REFUSED, UNESTABLISHED = 0, 1, 3
+RESULTS = {
+    VERIFIED: 'verified',
+    REFUSED: 'refused',
+    UNESTABLISHED: 'consistent, but the signers are not established',
+    }
+# The checks on whom to trust; all the others are on what is said
+TRUST = {'signer', 'log', 'witnesses'}
+
+
+@dataclass(frozen=True)
+class Check:
+    "Something that was looked at, and what was found"
+    name: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    "What the verification of a file found"
+    checks: tuple
+
+    @property
+    def status(self):
+        "VERIFIED, REFUSED or UNESTABLISHED: the exit status of the command"
+        failed = {c.name for c in self.checks if not c.ok}
+        if failed - TRUST:
+            return REFUSED
+        return UNESTABLISHED if failed else VERIFIED
+
+    @property
+    def result(self):
+        "The status in words"
+        return RESULTS[self.status]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed(Record):
+    "Bytes and the detached JWS over them"
+    data: bytes = member(BINARY)
+    signature: str = member(JWS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedDescriptor(Signed):
+    "The descriptor of a community or, in a direct deal, of a participant"
+
+    @cached_property
+    def value(self):
+        return Descriptor.parse(self.data)
+
+    @property
+    def key(self):
+        return self.value.identifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedDirectory(Signed):
+    "A directory and the text of the .tlog-proof of its digest, if logged"
+    proof: 'str | None' = member(Optional(LONG_TEXT), default=None)
+
+    @cached_property
+    def value(self):
+        return Directory.parse(self.data)
+
+    @property
+    def key(self):
+        return (self.value.community, self.value.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedMessage(Signed):
+    """A message and what is known of it
+
+    receipt is the Signed receipt of the recipient, when no record of its
+    delivery holds it; records are the entry.Record of its submission and of
+    its delivery, those that exist, in this order.
+    """
+    receipt: 'Signed | None' = member(Optional(Nested(Signed)), default=None)
+    records: tuple = member(Many(Nested(entry.Record)), default=())
+
+    def __post_init__(self):
+        super().__post_init__()
+        events = tuple(r.event.event for r in self.records)
+        if events != entry.EVENTS[:len(events)]:
+            raise Malformed("Not the records of a message, in order.")
+        if entry.DELIVERY in events and self.receipt:
+            raise Malformed("The receipt is there twice.")
+
+    @cached_property
+    def value(self):
+        return envelope.parse(self.data)
+
+    @property
+    def key(self):
+        value = self.value
+        return (
+            value.created, value.sender, value.receiver, value.sequence,
+            value.id, value.digest)
+
+    def __str__(self):
+        value = self.value
+        return f"{getattr(value, 'root', value.type)} {value.id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency(Record):
+    "The proof that a checkpoint of a log grew into the next of the file"
+    origin: str = member(Text(r'[!-*,-~]{1,250}'))
+    old: int = member(Integer(1))
+    new: int = member(Integer(1))
+    hashes: tuple = member(Many(BINARY))
+
+
+def _key(part):
+    return part.key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents(Record):
+    "All of a file but its seal"
+    exporter: str = member(IDENTIFIER)
+    messages: tuple = member(Many(Nested(SignedMessage), key=_key))
+    descriptors: tuple = member(Many(Nested(SignedDescriptor), key=_key))
+    directories: tuple = member(Many(Nested(SignedDirectory), key=_key))
+    keys: tuple = member(Many(VKEY, key=str))
+    consistency: tuple = member(
+        Many(Nested(Consistency), key=lambda c: (c.origin, c.old)),
+        default=())
+    format: str = member(Choice(FORMAT), default=FORMAT)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.messages:
+            raise Malformed("There is no message.")
+
+    def seal(self, sign):
+        "Return the File that sign(bytes), which gives a JWS, seals"
+        parts = {name: getattr(self, name) for name, _ in self._members()}
+        return File(**parts, signature=sign(self.to_bytes()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class File(Contents):
+    "An evidence file; signature is the JWS of the exporter over the rest"
+    signature: str = member(JWS)
+
+    @property
+    def sealed(self):
+        "The bytes that the seal covers"
+        value = self.to_json()
+        del value['signature']
+        return canonical.dump(value)
+
+
+def build(messages, *, exporter, sign, descriptors=(), directories=(),
+        keys=(), consistency=None):
+    """Return the bytes of an evidence file
+
+    messages are SignedMessages; a receipt that the record of the delivery
+    holds too is left out.
+    exporter is the identifier of who seals, and sign(bytes) returns its
+    detached JWS of typ SEAL; its key is in a directory or descriptor.
+    descriptors and directories, Signed, are those to choose from: the
+    descriptor of each community, and each version of its directory that may
+    be needed.  The latest logged before a message is taken for it.
+    keys are the vkeys of logs and witnesses to choose from, besides the logs
+    that the directories and descriptors name.
+    consistency(origin, old, new), optional, returns the hashes of the proof
+    that the log's tree of size old grew into new, or None.
+    Raise Malformed, or Rejected when the file would be refused.
+    """
+    descriptors, directories = list(descriptors), list(directories)
+    contents = Contents(
+        exporter=exporter,
+        messages=[
+            replace(m, receipt=None) if len(m.records) > 1 else m
+            for m in messages],
+        descriptors=descriptors,
+        directories=directories,
+        keys=sorted({*keys, *_named_logs([*descriptors, *directories])}))
+    verification = _Verification(contents.seal(sign))
+    _refuse(c for c in verification.checks if c.name != 'use')
+    contents = replace(
+        contents,
+        descriptors=[
+            d for d in descriptors if d in verification.used],
+        directories=[
+            d for d in directories if d in verification.used],
+        keys=[v.vkey for v in verification.used_keys])
+    if consistency:
+        verification = _Verification(contents.seal(sign))
+        contents = replace(contents, consistency=[
+                Consistency(origin=origin, old=old, new=new, hashes=hashes)
+                for origin, old, new in verification.growths
+                if (hashes := consistency(origin, old, new)) is not None])
+    data = contents.seal(sign).to_bytes()
+    _refuse(verify(data).checks)
+    return data
+
+
+def verify(data, policy=None):
+    """Return the Report on the bytes of an evidence file
+
+    policy is the Policy that tells whom to trust: nobody when None.
+    """
+    try:
+        if len(data) > MAX_SIZE:
+            raise Malformed("It is too large.")
+        file = File.parse(data)
+    except ProtocolError as exception:
+        return Report((Check(
+                    'form', False,
+                    f"The file is not in its canonical form: {exception}"),))
+    return Report((
+            Check('form', True, "The file is in its canonical form"),
+            *_Verification(file, policy).checks))
+
+
+def _refuse(checks):
+    for check in checks:
+        if not check.ok and check.name not in TRUST:
+            raise Rejected(check.text)
+
+
+def _holders(source):
+    "Those whose keys a descriptor or directory gives"
+    value = source.value
+    if isinstance(value, Directory):
+        return value.participants
+    return (value, *value.trust_parties)
+
+
+def _named_logs(sources):
+    return {h.log for s in sources for h in _holders(s) if h.log}
+
+
+@dataclass(frozen=True)
+class _Logged:
+    "Where an entry is proved to be"
+    log: Verifier
+    index: int
+
+
+@dataclass(frozen=True)
+class _Moment:
+    "When something was signed: a time and, when recorded, where"
+    time: datetime
+    logged: '_Logged | None' = None
+
+
+class _Verification:
+    "One pass over a file"
+
+    def __init__(self, file, policy=None):
+        self.file = file
+        self.policy = policy or Policy()
+        self.checks = []
+        self.verifiers = []
+        self.signers = {}       # the sources that are valid, and their key
+        self.logged = {}        # where directories are logged
+        self.checkpoints = {}   # those of proofs, and who signed them
+        self.hashes = {}        # the hash of each range of each log
+        self.needs = []         # (identifier, source, moment) of signatures
+        self.used, self.used_keys = set(), set()
+        self._keys()
+        self._descriptors()
+        self._directories()
+        for message in file.messages:
+            self._message(message)
+        self._seal()
+        self._sequences()
+        self._chains()
+        self._consistency()
+        self._unused()
+        self._trust()
+
+    @contextmanager
+    def check(self, name, text):
+        try:
+            yield
+        except ProtocolError as exception:
+            self.checks.append(Check(name, False, f"{text}: {exception}"))
+        else:
+            self.checks.append(Check(name, True, text))
+
+    # What tells whose key it is
+
+    def _keys(self):
+        with self.check('keys', "Keys of logs and witnesses"):
+            self.verifiers = list(map(Verifier.from_vkey, self.file.keys))
+
+    def _descriptors(self):
+        for source in self.file.descriptors:
+            with self.check('descriptor', _name(source)):
+                source.value.verify(source.signature)
+                self.signers[source] = source.value.signer
+
+    def _directories(self):
+        descriptors = {d.key: d for d in self.signers}
+        known = None
+        for source in self.file.directories:
+            directory = source.value
+            with self.check('directory', _name(source)):
+                descriptor = descriptors.get(directory.community)
+                if not descriptor:
+                    raise Rejected("The community has no valid descriptor.")
+                if known and known.community == directory.community:
+                    directory.check_after(known)
+                known = directory
+                keys = {
+                    k.key.kid: k.key for k in descriptor.value.keys
+                    if not k.revoked or directory.created < k.revoked}
+                kid = signature.verify(
+                    source.data, source.signature, signature.DIRECTORY, keys)
+                if source.proof is not None:
+                    self.logged[source] = self._include(
+                        Proof.parse(source.proof.encode('utf-8')),
+                        entry.directory_entry(directory.digest))
+                self.signers[source] = keys[kid]
+
+    def _include(self, proof, data):
+        "Check that a log holds an entry, and return where"
+        if proof.extra is not None:
+            raise Malformed("Nothing proves the extra line of the proof.")
+        note = Note.parse(proof.checkpoint)
+        checkpoint = Checkpoint.parse(note.text)
+        signed = note.verify(self.verifiers)
+        if len(signed) < len(note.signatures):
+            raise Rejected("The file lacks a key that signed the checkpoint.")
+        logs = checkpoint.logs(signed)
+        if len(logs) != 1:
+            raise Rejected("The checkpoint is not signed by its log.")
+        self._see(checkpoint.origin, proof.ranges(data, checkpoint))
+        self.checkpoints[proof.checkpoint] = (checkpoint, signed)
+        self.used_keys.update(signed)
+        return _Logged(logs[0], proof.index)
+
+    def _see(self, origin, ranges):
+        "Check that a log gives one hash only to each part of its tree"
+        for range_, hash_ in ranges.items():
+            if self.hashes.setdefault((origin, range_), hash_) != hash_:
+                raise Rejected(
+                    f"The log {origin} told two stories about its entries "
+                    f"{range_[0]} to {range_[1] - 1}.")
+
+    # What was said
+
+    def _message(self, message):
+        value = message.value
+        receipt, receipt_moment = message.receipt, None
+        moment = _Moment(value.created)
+        for record in message.records:
+            event = record.event
+            with self.check(
+                    event.event, f"{message}: record of its {event.event}"):
+                logged = self._record(message, record)
+                if event.event == entry.SUBMISSION:
+                    moment = _Moment(event.time, logged)
+                else:
+                    receipt_moment = _Moment(event.time, logged)
+                    if moment.logged and moment.logged.log == logged.log and (
+                            moment.logged.index >= logged.index):
+                        raise Rejected("It comes before the submission.")
+            if event.event == entry.DELIVERY:
+                receipt = Signed(
+                    data=event.receipt.encode('utf-8'),
+                    signature=event.signature)
+        if receipt:
+            with self.check(
+                    'receipt', f"{message}: receipt of {value.receiver}"):
+                time = self._receipt(value, receipt, receipt_moment)
+                if not message.records:
+                    moment = _Moment(time)
+        with self.check('message', f"{message}: signed by {value.sender}"):
+            self._verify(message, value.typ, value.sender, moment)
+            if value.via and not message.records:
+                raise Rejected(
+                    f"It went through {value.via}, which has no record.")
+        if value.checkpoint is not None:
+            with self.check('checkpoint', f"{message}: checkpoint in it"):
+                self._checkpoint(value.checkpoint)
+
+    def _record(self, message, record):
+        event, value = record.event, message.value
+        if (event.message, event.sender, event.recipient, event.digest,
+                event.sequence) != (value.id, value.sender, value.receiver,
+                value.digest, value.sequence):
+            raise Rejected("It is about another message.")
+        if (event.event == entry.SUBMISSION
+                and event.signature != message.signature):
+            raise Rejected("It holds another signature of the sender.")
+        return self._include(record.inclusion, record.entry)
+
+    def _receipt(self, value, signed, moment):
+        receipt = Receipt.parse(signed.data)
+        if (receipt.message, receipt.digest, receipt.receiver) != (
+                value.id, value.digest, value.receiver):
+            raise Rejected("It is about another message.")
+        if receipt.status != 'stored':
+            raise Rejected("It does not say that the message is stored.")
+        self._verify(
+            signed, signature.RECEIPT, value.receiver,
+            moment or _Moment(receipt.time))
+        return receipt.time
+
+    def _checkpoint(self, data):
+        "Look if the sender was shown another log than the file shows"
+        note = Note.parse(data)
+        checkpoint = Checkpoint.parse(note.text)
+        if checkpoint.logs(note.verify(self.verifiers)):
+            self._see(
+                checkpoint.origin, {(0, checkpoint.size): checkpoint.root})
+
+    def _verify(self, signed, typ, identifier, moment):
+        kid = signature.kid_of(signed.signature, typ)
+        source, published = self._find(identifier, kid, moment)
+        signature.verify(
+            signed.data, signed.signature, typ, {kid: published.key})
+        if published.revoked and (
+                published.revoked <= moment.time
+                or self._is_before(source, moment)):
+            raise Rejected(f"The key {kid} was revoked.")
+        if (moment.time + SKEW < published.valid_from
+                or published.valid_to
+                and published.valid_to < moment.time - SKEW):
+            raise Rejected(f"The key {kid} was not valid at the time.")
+        self._use(identifier, source, moment)
+
+    def _find(self, identifier, kid, moment):
+        "Return the source that tells best whose key it was, and the key"
+        def rank(found):
+            source, _ = found
+            if isinstance(source, SignedDescriptor):
+                return (0, 0, source.key)
+            community, version = source.key
+            if self._is_before(source, moment):
+                return (2, version, community)
+            return (1, -version, community)
+
+        found = self._published(identifier, kid)
+        if not found:
+            raise UnknownKey(
+                f"The key {kid} is not given as one of {identifier}.")
+        return max(found, key=rank)
+
+    def _published(self, identifier, kid):
+        return [
+            (source, published)
+            for source in self.signers
+            for holder in _holders(source) if holder.identifier == identifier
+            for published in holder.keys if published.key.kid == kid]
+
+    def _use(self, identifier, source, moment):
+        self.needs.append((identifier, source, moment))
+        self.used.add(source)
+        if isinstance(source, SignedDirectory):
+            self.used.update(
+                d for d in self.file.descriptors
+                if d.key == source.value.community)
+
+    def _is_before(self, source, moment):
+        "Tell if a directory was there when something was signed"
+        logged = self.logged.get(source)
+        if logged and moment.logged and logged.log == moment.logged.log:
+            return logged.index < moment.logged.index
+        return source.value.created <= moment.time + SKEW
+
+    def _seal(self):
+        file = self.file
+        with self.check('seal', f"Seal of {file.exporter}"):
+            kid = signature.kid_of(file.signature, SEAL)
+            found = self._published(file.exporter, kid)
+            if not found:
+                raise UnknownKey(
+                    f"The key {kid} is not given as one of {file.exporter}.")
+            # Do not ask for another directory than the messages do
+            source, published = min(found, key=lambda f: (
+                    f[0] not in self.used,
+                    isinstance(f[0], SignedDescriptor), f[0].key))
+            signature.verify(
+                file.sealed, file.signature, SEAL, {kid: published.key})
+            self._use(file.exporter, source, None)
+
+    # How it follows
+
+    def _sequences(self):
+        pairs = {}
+        for message in self.file.messages:
+            value = message.value
+            pairs.setdefault((value.sender, value.receiver), []).append(value)
+        for (sender, receiver), values in pairs.items():
+            values.sort(key=lambda v: v.sequence)
+            numbers = ', '.join(str(v.sequence) for v in values)
+            with self.check('sequence',
+                    f"Messages {numbers} of {sender} to {receiver}"):
+                if len({v.id for v in values}) < len(values):
+                    raise Rejected("Two have one id.")
+                for value in values:
+                    if (value.sequence == 1) != (value.previous is None):
+                        raise Rejected("Only number 1 follows no other.")
+                for before, after in zip(values, values[1:]):
+                    if before.sequence == after.sequence:
+                        raise Rejected("Two have one number.")
+                    if (before.sequence + 1 == after.sequence
+                            and after.previous != before.digest):
+                        raise Rejected(
+                            f"Number {after.sequence} does not follow "
+                            f"number {before.sequence}.")
+
+    def _chains(self):
+        pairs = {}
+        for message in self.file.messages:
+            for record in message.records:
+                event, proof = record.event, record.inclusion
+                origin = Checkpoint.parse(
+                    Note.parse(proof.checkpoint).text).origin
+                pairs.setdefault(
+                    (origin, event.sender, event.recipient), []).append((
+                        proof.index, canonical.digest(record.evidence),
+                        event.previous))
+        for (origin, sender, recipient), links in pairs.items():
+            links.sort(key=lambda link: link[0])
+            with self.check('chain',
+                    f"Records of {sender} to {recipient} in {origin}"):
+                self._chain(links)
+
+    def _chain(self, links):
+        _, digests, previous = zip(*links)
+        if len(set(previous)) < len(previous):
+            raise Rejected("Two records follow the same one.")
+        if None in previous[1:]:
+            raise Rejected("A record forgets those before it.")
+        for i, digest in enumerate(previous):
+            if digest in digests[i:]:
+                raise Rejected("A record follows one that comes after it.")
+
+    @property
+    def growths(self):
+        "The consecutive sizes of each log: (origin, old, new)"
+        origins = {}
+        for checkpoint, _ in self.checkpoints.values():
+            if checkpoint.size:
+                origins.setdefault(
+                    checkpoint.origin, set()).add(checkpoint.size)
+        return [
+            (origin, old, new)
+            for origin, sizes in sorted(origins.items())
+            for old, new in zip(sorted(sizes), sorted(sizes)[1:])]
+
+    def _consistency(self):
+        growths = self.growths
+        for part in self.file.consistency:
+            growth = (part.origin, part.old, part.new)
+            with self.check('consistency',
+                    f"The log {part.origin} grew from {part.old} "
+                    f"to {part.new}"):
+                if growth not in growths:
+                    raise Rejected("No checkpoint of the file needs it.")
+                old, new = (
+                    self.hashes[part.origin, (0, size)]
+                    for size in growth[1:])
+                self._see(part.origin, merkle.verify_consistency(
+                        part.old, part.new, old, new, part.hashes))
+        unproved = {}
+        proved = {(p.origin, p.old, p.new) for p in self.file.consistency}
+        for origin, old, new in growths:
+            if (origin, old, new) not in proved:
+                unproved.setdefault(origin, []).append(f"{old} to {new}")
+        for origin, steps in unproved.items():
+            self.checks.append(Check('consistency', True,
+                f"The log {origin} does not contradict itself; that it only "
+                f"grew from {', '.join(steps)} is not proved here"))
+
+    def _unused(self):
+        with self.check('use', "Every part serves"):
+            for source in [*self.file.descriptors, *self.file.directories]:
+                if source not in self.used:
+                    raise Rejected(f"{_name(source)} does not.")
+            for key in self.verifiers:
+                if key not in self.used_keys:
+                    raise Rejected(f"The key {key.vkey} does not.")
+
+    # Whom to trust
+
+    def _trust(self):
+        checked = set()
+        for identifier, source, moment in self.needs:
+            check = self._signer(identifier, source, moment)
+            if check not in checked:
+                checked.add(check)
+                self.checks.append(check)
+        named = _named_logs(filter(self._is_trusted, self.signers))
+        for log in sorted({
+                    log for checkpoint, signed in self.checkpoints.values()
+                    for log in checkpoint.logs(signed)},
+                key=lambda log: log.vkey):
+            ok = log in self.policy.logs or log.vkey in named
+            self.checks.append(Check('log', ok,
+                f"The log {log.name} is " + (
+                    "trusted" if ok else "not one that you trust")))
+        if self.policy.quorum:
+            for checkpoint, signed in self.checkpoints.values():
+                ok = self.policy.is_witnessed(signed)
+                self.checks.append(Check('witnesses', ok,
+                    f"The checkpoint {checkpoint.size} of "
+                    f"{checkpoint.origin} " + (
+                        "has" if ok else "lacks")
+                    + " the quorum of witnesses"))
+
+    def _signer(self, identifier, source, moment):
+        text = f"Signer {identifier}, named in: {_name(source)}"
+        why = None
+        if not self._is_trusted(source):
+            why = "neither signed by a key nor held by a log that you trust"
+        elif moment and isinstance(source, SignedDirectory):
+            if moment.time > source.value.expires + SKEW:
+                why = "it had expired when the message was signed"
+            elif not (self._is_trusted_by_key(source)
+                    or self._is_before(source, moment)):
+                why = "the trusted log holds it only after the message"
+        return Check('signer', not why, f"{text}: {why}" if why else text)
+
+    def _is_trusted(self, source):
+        return (self._is_trusted_by_key(source)
+            or self._is_trusted_by_log(source))
+
+    def _is_trusted_by_key(self, source):
+        "Tell if a trusted key signed it, or the descriptor of its signer"
+        value = source.value
+        identifier = getattr(value, 'community', None) or value.identifier
+        keys = {self.signers[source]} | {
+            key for other, key in self.signers.items()
+            if other.key == identifier}
+        return any(
+            v.name == identifier and v.key in keys
+            for v in self.policy.communities)
+
+    def _is_trusted_by_log(self, source):
+        logged = self.logged.get(source)
+        return bool(logged) and logged.log in self.policy.logs
+
+
+def _name(source):
+    value = source.value
+    if isinstance(value, Directory):
+        return f"Directory of {value.community}, version {value.version}"
+    return f"Descriptor of {value.identifier}"

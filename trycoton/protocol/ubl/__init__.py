@@ -1,0 +1,54 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""UBL documents: bytes to values and back.
+
+Every document is a frozen dataclass with ``kind``, ``customization``,
+``profile``, ``to_bytes()`` and ``check()``.
+"""
+from lxml import etree
+
+from ..errors import Rejected
+from .catalogue import Catalogue, CatalogueLine
+from .common import Address, Charge, Item, Party, Tax
+from .despatch import DespatchAdvice, DespatchLine
+from .invoice import CreditNote, Invoice, InvoiceLine, Preceding
+from .order import Order, OrderLine
+from .receipt import ReceiptAdvice, ReceiptLine
+from .remittance import RemittanceAdvice, RemittanceLine
+from .response import (
+    InvoiceResponse, MessageLevelResponse, MessageLevelResponseLine,
+    OrderResponse, OrderResponseLine, Reason)
+from .schema import NAMESPACES, Document, parse_xml
+
+__all__ = [
+    'DOCUMENTS', 'parse', 'Document',
+    'Address', 'Charge', 'Item', 'Party', 'Tax',
+    'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
+    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse',
+    'MessageLevelResponse', 'MessageLevelResponseLine', 'Order', 'OrderLine',
+    'OrderResponse', 'OrderResponseLine', 'Preceding', 'Reason',
+    'ReceiptAdvice', 'ReceiptLine', 'RemittanceAdvice', 'RemittanceLine']
+
+DOCUMENTS = {
+    document.kind: document for document in [
+        Catalogue, Order, OrderResponse, DespatchAdvice, ReceiptAdvice,
+        Invoice, CreditNote, InvoiceResponse, RemittanceAdvice,
+        MessageLevelResponse]}
+_types = {(d.tag(), d.customization): d for d in DOCUMENTS.values()}
+
+
+def parse(payload):
+    """Return the document of a payload, by its root and CustomizationID
+
+    Raise Malformed when it is not such a document, and Rejected when it is
+    not one of the known documents, or one that says what is not supported.
+    """
+    root = parse_xml(payload)
+    customization = root.findtext(
+        'cbc:CustomizationID', default='', namespaces=NAMESPACES).strip()
+    document = _types.get((root.tag, customization))
+    if not document:
+        raise Rejected(
+            f"{etree.QName(root).localname} with CustomizationID "
+            f"{customization[:200]!r} is not known.")
+    return document.from_element(root)
