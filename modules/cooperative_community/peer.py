@@ -1,0 +1,72 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+from trytond.pool import PoolMeta
+
+from cooperative_edi.identity import aware
+from trycoton.protocol.descriptor import TrustParty
+from trycoton.protocol.directory import Participant, PublishedKey
+
+
+class Peer(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.peer'
+
+    def published_keys(self):
+        return tuple(PublishedKey(
+                key=k.public_key,
+                valid_from=aware(k.valid_from),
+                valid_to=k.valid_to and aware(k.valid_to),
+                revoked=k.revoked and aware(k.revoked))
+            for k in sorted(self.keys, key=lambda k: k.id)
+            if k.purpose != 'recovery')
+
+    def recovery_key(self):
+        for key in self.keys:
+            if key.purpose == 'recovery' and not key.revoked:
+                return key.public_key
+
+    def may_become(self, participant):
+        """Tell if a community may say this of the peer: it cannot give it
+        keys that the peer did not have"""
+        known = {k.kid for k in self.keys}
+        published = {k.key.kid for k in participant.keys}
+        return self.kind != 'participant' or not known or published <= known
+
+    def participant(self, roles=(), state='active'):
+        "Return what a directory says of the peer"
+        return Participant(
+            identifier=self.identifier,
+            name=self.name,
+            kind=self.kind,
+            roles=tuple(roles),
+            state=state,
+            keys=self.published_keys(),
+            recovery=self.recovery_key(),
+            endpoint=self.endpoint or None,
+            trust_parties=tuple((self.trust_parties or '').split()),
+            direct=bool(self.direct),
+            legal=self.party.edi_legal(),
+            log=self.log_key or None)
+
+    @classmethod
+    def accept_trust_party(cls, company, trust_party):
+        "Return the peer of the trust party in a descriptor, now accepted"
+        peer = cls.get(company, trust_party.identifier)
+        if not peer:
+            peer = cls.update_from(company, Participant(
+                    identifier=trust_party.identifier,
+                    name=trust_party.name,
+                    kind='trust-party',
+                    roles=('trust-party',),
+                    keys=trust_party.keys,
+                    endpoint=trust_party.endpoint,
+                    log=trust_party.log))
+        peer.accepted = True
+        peer.save()
+        return peer
+
+    def as_trust_party(self):
+        "Return what the descriptor of a community says of its trust party"
+        return TrustParty(
+            identifier=self.identifier, name=self.name,
+            endpoint=self.endpoint or None, keys=self.published_keys(),
+            log=self.log_key or None)

@@ -1,0 +1,278 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""The thread that sends, fetches and imports the messages of a database.
+
+The message rows are the outbox and the inbox; the courier only moves them on:
+each step in a transaction of its own, the network between the steps.  It is
+woken after a commit and by cron, and sleeps until something is due.
+"""
+import datetime as dt
+import json
+import logging
+import re
+import threading
+from email.utils import parsedate_to_datetime
+
+import trytond.config as config
+from trytond import backend
+from trytond.exceptions import UserError, UserWarning
+from trytond.pool import Pool
+
+from trycoton.protocol import canonical, signature
+from trycoton.protocol.errors import ProtocolError
+
+from . import client
+from .http import Problem, authorization
+from .identity import now
+from .transaction import transact
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 60
+SKEW = dt.timedelta(seconds=2)
+TEXT_MAX = 1000
+
+_couriers = {}
+_lock = threading.Lock()
+
+
+def wake(database):
+    "Have the courier of the database do what is due"
+    if (not config.getboolean('cooperative', 'courier', default=True)
+            or database == ':memory:'):  # which belongs to its thread
+        return
+    with _lock:
+        courier = _couriers.get(database)
+        if not courier or not courier.is_alive():
+            courier = _couriers[database] = Courier(database)
+            courier.start()
+    courier.event.set()
+
+
+class Courier(threading.Thread):
+
+    def __init__(self, database):
+        super().__init__(name=f'courier-{database}', daemon=True)
+        self.database = database
+        self.event = threading.Event()
+
+    def run(self):
+        timeout = None
+        while True:
+            self.event.wait(timeout)
+            self.event.clear()
+            try:
+                exchange(self.database)
+                timeout = transact(
+                    self.database, _next_due, readonly=True)
+            except Exception:
+                logger.critical("courier of %s", self.database, exc_info=True)
+                timeout = PAUSE
+
+
+def _next_due():
+    return Pool().get('cooperative.edi.message').next_due()
+
+
+def exchange(database):
+    "Import what was received, send what is due, fetch what waits elsewhere"
+    Message = Pool(database).get('cooperative.edi.message')
+    _attempt(import_received, database)
+    _attempt(Message.attend, database)
+    _attempt(send_due, database)
+    if _attempt(fetch_mailboxes, database):
+        _attempt(import_received, database)
+        _attempt(send_due, database)
+    _attempt(fetch_records, database)
+
+
+def _attempt(step, *args):
+    "Have the error of one step or message not stop the others"
+    try:
+        return step(*args)
+    except Exception:
+        logger.critical("%s %s", step.__name__, args, exc_info=True)
+
+
+def import_received(database):
+    "Have each received message take effect, or keep why it does not"
+    Message = Pool(database).get('cooperative.edi.message')
+    done = set()
+    while ids := [i for i in transact(
+                database, Message.to_process, readonly=True)
+            if i not in done]:
+        for id_ in ids:
+            done.add(id_)
+            if _attempt(_import, database, id_):
+                # Others may have waited for this one
+                done = {id_}
+
+
+def _import(database, id_):
+    "Tell if the message took effect, or keep why it did not"
+    Message = Pool(database).get('cooperative.edi.message')
+    try:
+        transact(database, Message.process, id_)
+        return True
+    except backend.DatabaseOperationalError:
+        # Nothing is wrong with the message: it stays received
+        logger.warning("import of message %s", id_, exc_info=True)
+    except (UserError, UserWarning) as exception:
+        transact(database, Message.not_processed, id_, exception)
+    except Exception as exception:
+        logger.critical("import of message %s", id_, exc_info=True)
+        transact(database, Message.not_processed, id_, exception)
+
+
+def send_due(database):
+    "Post what is due, in order: a peer that does not answer waits"
+    Message = Pool(database).get('cooperative.edi.message')
+    for id_ in transact(database, Message.to_send, readonly=True):
+        _attempt(_send, database, id_)
+
+
+def _send(database, id_):
+    Message = Pool(database).get('cooperative.edi.message')
+    request = transact(database, Message.claim, id_)
+    if not request:
+        return
+    url, data, headers = request
+    try:
+        response = client.post(url, data, headers)
+    except client.ClientError as exception:
+        transact(database, Message.unanswered, id_, str(exception))
+    else:
+        transact(database, Message.posted, id_, response)
+
+
+def fetch_mailboxes(database):
+    "Fetch what waits at the others; return how many messages came"
+    Peer = Pool(database).get('cooperative.edi.peer')
+    count = 0
+    for id_ in transact(database, Peer.to_fetch_from, readonly=True):
+        try:
+            response = call(database, id_, 'GET', '/edi/mailbox')
+            names = parse_answer(response.data).get('messages', [])
+            for name in names if isinstance(names, list) else []:
+                if _fetch(database, id_, name):
+                    count += 1
+        except client.Refused as exception:
+            logger.warning("mailbox: %s", exception)
+        except client.ClientError as exception:
+            logger.info("mailbox: %s", exception)
+            transact(database, _silent, id_)
+    return count
+
+
+def _silent(peer):
+    Pool().get('cooperative.edi.peer')(peer).silent()
+
+
+def _fetch(database, peer, name):
+    "Tell if the message that waits at the peer was stored, or refuse it"
+    Message = Pool(database).get('cooperative.edi.message')
+    path = f'/edi/mailbox/{name}'
+    if not re.fullmatch('[0-9a-f-]{36}', str(name)):
+        return False
+    response = call(database, peer, 'GET', path)
+    try:
+        answer = transact(
+            database, _receive, response.data,
+            response.headers.get(signature.SIGNATURE_HEADER, ''))
+    except Problem as problem:
+        _refuse(database, peer, path, problem)
+        return False
+    answer.update(Message.concluded(database, answer.pop('id')))
+    call(database, peer, 'POST', f'{path}/receipt', canonical.dump(answer))
+    return True
+
+
+def _refuse(database, peer, path, problem):
+    "Say what is refused for good, and leave the rest for another time"
+    logger.warning("refused %s: %s %s", path, problem.name, problem.detail)
+    Refusal = Pool(database).get('cooperative.edi.refusal')
+    Refusal.count_problem(database, problem, None, f'GET {path}')
+    if not problem.retry and problem.status < 500:
+        call(database, peer, 'POST', f'{path}/receipt',
+            canonical.dump(problem.body))
+
+
+def _receive(data, jws):
+    Message = Pool().get('cooperative.edi.message')
+    message, _ = Message.receive(data, jws)
+    return {'id': message.id, **message.answer}
+
+
+def fetch_records(database):
+    "Fetch from the trust parties the proofs that are still missing"
+    Message = Pool(database).get('cooperative.edi.message')
+    for id_, peer_id, path in transact(
+            database, Message.to_prove, readonly=True):
+        try:
+            response = call(database, peer_id, 'GET', path)
+        except client.ClientError as exception:
+            logger.info("record: %s", exception)
+            transact(database, Message.prove_later, id_)
+        else:
+            _attempt(transact, database, Message.prove, id_, response.data)
+
+
+def call(database, peer, method, path, data=None, headers=None):
+    """Return the Response of the peer to an authenticated request.
+    Raise ClientError unless it succeeds.  Outside any transaction."""
+    def request(time=None):
+        url, authorization = transact(
+            database, _authorization, peer, method, path, time,
+            readonly=True)
+        return url, client.request(
+            method, url, data, {**(headers or {}), **authorization})
+    url, response = request()
+    if response.status == 401 and (time := _clock(response)):
+        url, response = request(time)
+    if response.status >= 400:
+        raise client.Refused(url, problem(response), response)
+    return response
+
+
+def _clock(response):
+    "Return the time of the peer, if its clock is not ours"
+    try:
+        time = parsedate_to_datetime(response.headers['Date'])
+        skew = abs(time - now())
+    except (TypeError, ValueError):
+        return
+    if skew > SKEW:
+        return time
+
+
+def _authorization(peer, method, path, time):
+    pool = Pool()
+    Identity = pool.get('cooperative.edi.identity')
+    Peer = pool.get('cooperative.edi.peer')
+    peer = Peer(peer)
+    identity = Identity.get(peer.company.id)
+    url = (peer.endpoint or '') + path
+    return url, authorization(identity, peer, method, url, time)
+
+
+def parse_answer(data):
+    "Return the JSON object of an answer, empty if it is none"
+    try:
+        answer = canonical.load(data)
+    except ProtocolError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def problem(response):
+    "Return what a refusal says, in a line"
+    try:
+        text = problem_text(json.loads(response.data))
+    except (ValueError, AttributeError, RecursionError):
+        text = ''
+    return f"{response.status} {text}".strip()
+
+
+def problem_text(body):
+    texts = [body.get('title'), body.get('detail')]
+    return ' '.join(t for t in texts if isinstance(t, str))[:TEXT_MAX]

@@ -1,0 +1,387 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""What the records of Tryton mean to a peer, and the other way round.
+
+Each module extended by documents adds to this model, in the file of its
+name, the method that makes the document of a record and the method
+receive_<kind> that makes the record of a document.
+"""
+import datetime as dt
+from decimal import Decimal
+
+from trytond.i18n import gettext
+from trytond.model import Model, Unique, fields
+from trytond.pool import Pool
+from trytond.pyson import Eval
+from trytond.tools.timezone import UTC, get_tzinfo
+
+from trycoton.protocol import envelope, ubl
+
+from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
+from .exceptions_document import ItemCodeError, UnitCodeError
+
+ONE = 'C62'  # UNECE code of what is counted
+GTIN = {'ean'}
+
+
+def decimal(number):
+    "Return the float or the decimal as a decimal without useless zeros"
+    return Decimal(str(number)).normalize() + 0
+
+
+class ExchangeMixin:
+    "A record that is sent to a peer or made of what a peer sent"
+    __slots__ = ()
+
+    relation = fields.Many2One(
+        'cooperative.edi.relation', "Relation", ondelete='RESTRICT',
+        readonly=True,
+        states={
+            'invisible': ~Eval('relation'),
+            },
+        help="The agreement with the peer under which documents are "
+        "exchanged.")
+    edi_message = fields.Many2One(
+        'cooperative.edi.message', "Received Message", ondelete='RESTRICT',
+        readonly=True,
+        states={
+            'invisible': ~Eval('edi_message'),
+            },
+        help="The message that this was made of.")
+    edi_messages = fields.One2Many(
+        'cooperative.edi.message', 'origin', "Exchanges", readonly=True,
+        help="The messages sent for this and those it was made of.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints.append(
+            ('edi_message_unique', Unique(t, t.edi_message),
+                'cooperative_edi.msg_document_message_unique'))
+
+    @classmethod
+    def copy(cls, records, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('edi_message', None)
+        default.setdefault('edi_messages', None)
+        return super().copy(records, default=default)
+
+    def edi_sent(self, kind):
+        "Return the messages of the kind sent for the record"
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        return Message.search([
+                ('direction', '=', 'out'),
+                ('kind', '=', kind),
+                ('origin', '=', str(self)),
+                ])
+
+
+class Document(Model):
+    __name__ = 'cooperative.edi.document'
+
+    # Parties
+
+    @classmethod
+    def us(cls, company):
+        "Return our party as the peers know it"
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        return cls.party(Identity.get(company.id))
+
+    @classmethod
+    def party(cls, actor):
+        "Return the party of a peer or of one of our identities"
+        party = actor.party
+        vat = party.edi_code('eu_vat')
+        return ubl.Party(
+            identifier=actor.identifier,
+            name=party.name,
+            legal_id=cls._legal_id(party),
+            vat=vat,
+            tax_id=None if vat else party.edi_code('fr_siren'),
+            address=cls.address(party.address_get()),
+            email=party.email or None,
+            phone=party.phone or party.mobile or None)
+
+    @classmethod
+    def _legal_id(cls, party):
+        for scheme, type in [('0002', 'fr_siren'), ('0009', 'fr_siret')]:
+            if code := party.edi_code(type):
+                return f'{scheme}:{code}'
+
+    @classmethod
+    def address(cls, address):
+        if not address:
+            return
+        street, *others = (address.street or '').splitlines() or [None]
+        return ubl.Address(
+            street=street,
+            additional=', '.join(others) or None,
+            city=address.city or None,
+            postal_code=address.postal_code or None,
+            country=address.country.code if address.country else None)
+
+    @classmethod
+    def check_document(cls, message, document, sender, receiver):
+        """Refuse what is not written by its sender for its receiver, or
+        what contradicts itself"""
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        identity = Identity.get(message.company.id)
+        for party, actor in [(sender, message.peer), (receiver, identity)]:
+            if party.identifier != actor.identifier:
+                raise DocumentRefused('BV', gettext(
+                        'cooperative_edi.msg_document_party',
+                        identifier=party.identifier,
+                        expected=actor.identifier))
+        if problems := document.check():
+            raise DocumentRefused('BV', '\n'.join(problems))
+
+    # References
+
+    @classmethod
+    def content(cls, message):
+        "Return the document of the message"
+        return ubl.parse(envelope.parse(bytes(message.data)).payload)
+
+    @classmethod
+    def known(cls, message, document):
+        """Return the record made earlier of the same document.
+        Refuse another document that has its number."""
+        for earlier in cls._search(
+                message, 'in', [message.kind], message.document_number,
+                [('id', '!=', message.id), ('state', '=', 'processed')]):
+            if cls.content(earlier) != document:
+                raise DocumentRefused('BV', gettext(
+                        'cooperative_edi.msg_document_number',
+                        number=message.document_number))
+            return earlier.origin
+
+    @classmethod
+    def sent(cls, message, kinds, number):
+        "Return the record that was sent to the peer under the number"
+        if origin := cls._origin(message, 'out', kinds, number):
+            return origin
+        raise DocumentRefused('BV', gettext(
+                'cooperative_edi.msg_document_reference', number=number))
+
+    @classmethod
+    def received(cls, message, kinds, number):
+        "Return the record made of what the peer sent under the number"
+        if origin := cls._origin(message, 'in', kinds, number):
+            return origin
+        raise DocumentParked(gettext(
+                'cooperative_edi.msg_document_awaited', number=number))
+
+    @classmethod
+    def _origin(cls, message, direction, kinds, number):
+        for found in cls._search(
+                message, direction, kinds, number, [('origin', '!=', None)]):
+            return found.origin
+
+    @classmethod
+    def _search(cls, message, direction, kinds, number, domain):
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        return Message.search([
+                ('company', '=', message.company.id),
+                ('direction', '=', direction),
+                ('peer', '=', message.peer.id),
+                ('kind', 'in', kinds),
+                ('document_number', '=', number),
+                *domain,
+                ], limit=1)
+
+    # Currencies, units and items
+
+    @classmethod
+    def currency(cls, code):
+        "Return the currency of the ISO 4217 code"
+        pool = Pool()
+        Currency = pool.get('currency.currency')
+        currencies = Currency.search([('code', '=', code)], limit=1)
+        if not currencies:
+            raise DocumentHeld(gettext(
+                    'cooperative_edi.msg_document_currency', code=code))
+        return currencies[0]
+
+    @classmethod
+    def unit_code(cls, unit):
+        "Return the UNECE code of the unit"
+        if not unit:
+            return ONE
+        if not unit.unece_code:
+            raise UnitCodeError(gettext(
+                    'cooperative_edi.msg_unit_code', unit=unit.rec_name))
+        return unit.unece_code
+
+    @classmethod
+    def unit(cls, code, like=None):
+        """Return the unit of the UNECE code.
+        If like is set, the unit must be convertible to it."""
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        if like and like.unece_code == code:
+            return like
+        domain = [('unece_code', '=', code)]
+        if like:
+            domain.append(('category', '=', like.category.id))
+        units = Uom.search(domain, limit=1)
+        if not units:
+            raise DocumentHeld(gettext(
+                    'cooperative_edi.msg_document_unit', code=code))
+        return units[0]
+
+    @classmethod
+    def quantity(cls, quantity, unit):
+        "Return the quantity as the unit can hold it"
+        number = float(quantity)
+        if unit and unit.round(number) != number:
+            raise DocumentRefused('BV', gettext(
+                    'cooperative_edi.msg_document_quantity',
+                    quantity=quantity, unit=unit.rec_name))
+        return number
+
+    @classmethod
+    def item(cls, product, **values):
+        "Return what is said of the product"
+        if product:
+            values.setdefault('name', product.name)
+            values.setdefault('gtin', cls.gtin(product))
+        return ubl.Item(**values)
+
+    @classmethod
+    def gtin(cls, product):
+        for identifier in product.identifiers:
+            if identifier.type in GTIN:
+                return identifier.code
+
+    @classmethod
+    def check_item(cls, item, line):
+        "Raise an error if the seller could not recognise the item"
+        if not item.seller_code and not item.gtin:
+            raise ItemCodeError(gettext(
+                    'cooperative_edi.msg_item_code', line=line.rec_name))
+
+    @classmethod
+    def product(cls, item, domain, code=None):
+        "Return the only product of the domain with the code or the GTIN"
+        pool = Pool()
+        Product = pool.get('product.product')
+        for clause in filter(None, [
+                    code,
+                    item.gtin and ('identifiers', 'where', [
+                            ('type', 'in', list(GTIN)),
+                            ('code', '=', item.gtin),
+                            ])]):
+            products = Product.search([domain, clause], limit=2)
+            if len(products) == 1:
+                return products[0]
+        raise DocumentHeld(gettext(
+                'cooperative_edi.msg_document_product',
+                item=item.name or '',
+                code=item.seller_code or item.gtin or ''))
+
+    # Taxes
+
+    @classmethod
+    def tax_rate(cls, taxes, date):
+        "Return the rate in percent of the taxes together"
+        return decimal(100 * sum(
+                (t.rate for t in cls._tax_leaves(taxes, date)), Decimal(0)))
+
+    @classmethod
+    def tax_category(cls, taxes, date, seller):
+        "Return category and rate of the taxes of what the seller sells"
+        rate = cls.tax_rate(taxes, date)
+        for tax in [*cls._tax_leaves(taxes, date), *taxes]:
+            if tax.unece_category_code:
+                category = tax.unece_category_code
+                break
+        else:
+            category = 'S' if rate else 'E'
+        if category == 'E' and not (seller.vat or seller.tax_id):
+            category = 'O'
+        return category, None if category == 'O' else rate
+
+    @classmethod
+    def _tax_leaves(cls, taxes, date):
+        pool = Pool()
+        Tax = pool.get('account.tax')
+        return [v['tax'] for v in Tax.compute(taxes, Decimal(1), 1, date)
+            if v['tax'].type == 'percentage']
+
+    # Orders
+
+    @classmethod
+    def check_order(cls, message, order):
+        "Raise DocumentRefused for an order that breaks a rule"
+
+    @classmethod
+    def ordered_invoice_line(cls, message, document, line):
+        "Return the line of the supplier invoice for what was ordered, if so"
+
+    # Technical answers
+
+    @classmethod
+    def answer_message(cls, message, code, line_code=None, text=None):
+        "Tell the sender that the message took effect, or why it did not"
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        if not message.relation:
+            return
+        lines = ()
+        if line_code:
+            lines = (ubl.MessageLevelResponseLine('NA', line_code, text),)
+        return Message.send(
+            message.relation,
+            ubl.MessageLevelResponse(
+                number=f'{message.uuid}-{code}',
+                date=today(message.company),
+                sender=cls.us(message.company),
+                receiver=cls.party(message.peer),
+                document=message.uuid, code=code, text=text, lines=lines),
+            origin=message.origin, answers=message)
+
+    @classmethod
+    def receive_message_level_response(cls, message, document):
+        "Note on the message answered whether it took effect"
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        answered = Message.search([
+                ('company', '=', message.company.id),
+                ('direction', '=', 'out'),
+                ('peer', '=', message.peer.id),
+                ('uuid', '=', document.document),
+                ])
+        if not answered:
+            raise DocumentRefused('BV', gettext(
+                    'cooperative_edi.msg_document_reference',
+                    number=document.document))
+        answered, = answered
+        if document.code == 'RE':
+            text = '\n'.join(filter(None, [
+                        document.text, *(line.text for line in document.lines
+                            if line.text != document.text)]))
+            answered.state = 'refused'
+            answered.error = text
+            answered.save()
+            cls.message_refused(answered, text)
+        return answered.origin
+
+    @classmethod
+    def message_refused(cls, message, text):
+        "Undo what waited for the message that the peer refused"
+
+
+def moment(company):
+    "Return date and time, to the second, where the company is"
+    zone = get_tzinfo(company.timezone) if company.timezone else UTC
+    return dt.datetime.now(zone).replace(tzinfo=None, microsecond=0)
+
+
+def today(company):
+    "Return the date where the company is"
+    return moment(company).date()

@@ -1,0 +1,72 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+from trytond.exceptions import UserError
+from trytond.model.exceptions import ValidationError
+
+
+class KeyMissingError(UserError):
+    pass
+
+
+class KeyAccessError(UserError):
+    pass
+
+
+class IdentityMissingError(UserError):
+    pass
+
+
+class IdentityKeysError(UserError):
+    pass
+
+
+class IdentifierInvalid(ValidationError):
+    pass
+
+
+class AddressRefusedError(UserError):
+    pass
+
+
+class CommunicationError(UserError):
+    pass
+
+
+class DescriptorError(UserError):
+    pass
+
+
+class RelationRouteError(UserError):
+    pass
+
+
+class RelationMissingError(UserError):
+    pass
+
+
+class EvidenceError(UserError):
+    pass
+
+
+class DocumentError(UserError):
+    "A received document did not take effect"
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.text = text
+
+
+class DocumentParked(DocumentError):
+    "It refers to something that has not arrived yet"
+
+
+class DocumentHeld(DocumentError):
+    "Somebody must first give what is missing here"
+
+
+class DocumentRefused(DocumentError):
+    "It breaks a rule: the sender is told by a message level response"
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code

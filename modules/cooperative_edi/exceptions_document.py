@@ -1,0 +1,31 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+from trytond.exceptions import UserError, UserWarning
+
+
+class UnitCodeError(UserError):
+    pass
+
+
+class ItemCodeError(UserError):
+    pass
+
+
+class OrderQuantityError(UserError):
+    pass
+
+
+class OrderRelationError(UserError):
+    pass
+
+
+class OrderWithdrawnWarning(UserWarning):
+    pass
+
+
+class SaleLineAddedError(UserError):
+    pass
+
+
+class ShipmentCreditError(UserError):
+    pass

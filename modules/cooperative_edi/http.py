@@ -1,0 +1,244 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""What the routes share: problems (RFC 9457), bytes, pull tokens"""
+import logging
+from functools import wraps
+from urllib.parse import urlsplit
+
+from trytond import backend
+from trytond.exceptions import UserError, UserWarning
+from trytond.pool import Pool
+from trytond.protocols.wrappers import HTTPStatus, Response
+from trytond.transaction import Transaction, TransactionError
+from werkzeug.exceptions import HTTPException
+
+from trycoton.protocol import canonical, signature, token
+from trycoton.protocol.errors import ProtocolError
+
+from .identity import now
+from .transaction import transact
+
+logger = logging.getLogger(__name__)
+
+DETAIL_MAX = 500
+
+
+class Problem(Exception):
+    """A request that is refused, told as problem+json
+
+    status is the HTTP status, name the stable last part of the type,
+    detail a sentence for the person who reads the log of the sender,
+    retry the seconds after which to try again.
+    peer is the id of whose key signed, message and evidence of what was
+    received before and what contradicts it: bytes, digest and signature.
+    """
+    base = 'https://trycoton.org/problems/'
+
+    def __init__(self, status, name, title, detail=None, retry=None):
+        if detail:
+            detail = detail.encode('utf-8', 'replace').decode()[:DETAIL_MAX]
+        super().__init__(title, detail)
+        self.status = HTTPStatus(status)
+        self.name = name
+        self.title = title
+        self.detail = detail
+        self.retry = retry
+        self.peer = self.message = self.evidence = None
+
+    @classmethod
+    def signature(cls, exception):
+        return cls(401, 'signature', "The signature is refused.",
+            str(exception))
+
+    @classmethod
+    def unknown_key(cls, kid):
+        return cls(401, 'unknown-key', "The key is not known here.",
+            f"No peer signs with the key {kid}. Try again later.", retry=60)
+
+    @classmethod
+    def token(cls, exception):
+        return cls(401, 'token', "The token is refused.", str(exception))
+
+    @classmethod
+    def malformed(cls, exception):
+        return cls(422, 'malformed', "The message is refused.",
+            str(exception))
+
+    @classmethod
+    def too_large(cls, size):
+        return cls(413, 'too-large', "The message is too large.",
+            f"At most {size} bytes are accepted.")
+
+    @classmethod
+    def not_addressed(cls, identifier):
+        return cls(404, 'not-addressed', "Nobody has this identifier here.",
+            identifier)
+
+    @classmethod
+    def not_found(cls, name):
+        return cls(404, 'not-found', "There is no such thing here.", name)
+
+    @classmethod
+    def not_sender(cls, identifier):
+        return cls(403, 'not-sender', "The key is not one of the sender.",
+            identifier)
+
+    @classmethod
+    def suspended(cls, identifier):
+        return cls(403, 'suspended', "The sender is not active.", identifier)
+
+    @classmethod
+    def no_relation(cls, relation):
+        return cls(403, 'no-relation', "The relation is not agreed.",
+            relation, retry=60)
+
+    @classmethod
+    def other_route(cls, via):
+        return cls(403, 'other-route',
+            "The relation was agreed for another route.", via)
+
+    @classmethod
+    def forbidden(cls, detail):
+        return cls(403, 'forbidden', "This is not for the caller.", detail)
+
+    @classmethod
+    def conflict(cls, uuid):
+        return cls(409, 'conflict',
+            "Another message has the same identifier.", uuid)
+
+    @classmethod
+    def unavailable(cls):
+        return cls(503, 'unavailable', "This is not possible at present.",
+            "Try again later.", retry=60)
+
+    @classmethod
+    def internal(cls):
+        return cls(500, 'internal', "Something is wrong here.",
+            "The administrator finds it in the log.")
+
+    @classmethod
+    def overload(cls, detail):
+        return cls(429, 'overload', "There are too many requests.", detail,
+            retry=60)
+
+    @property
+    def body(self):
+        body = {
+            'type': self.base + self.name,
+            'title': self.title,
+            'status': int(self.status),
+            }
+        if self.detail:
+            body['detail'] = self.detail
+        return body
+
+    def response(self):
+        response = Response(
+            canonical.dump(self.body), status=self.status,
+            content_type='application/problem+json')
+        if self.retry:
+            response.headers['Retry-After'] = str(self.retry)
+        return response
+
+
+def problems(func):
+    "Answer the problems of the route, count and log them"
+    @wraps(func)
+    def wrapper(request, pool, *args, **kwargs):
+        try:
+            return func(request, pool, *args, **kwargs)
+        except Problem as exception:
+            problem = exception
+        except HTTPException as exception:
+            if exception.code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise
+            problem = Problem.too_large(request.max_content_length)
+        except TransactionError:
+            raise
+        except (backend.DatabaseOperationalError, UserError, UserWarning):
+            logger.error("%s", request, exc_info=True)
+            return Problem.unavailable().response()
+        except Exception:
+            # Nothing of our inside goes to the sender, who tries again
+            logger.critical("%s", request, exc_info=True)
+            return Problem.internal().response()
+        logger.warning(
+            "refused %s %s from %s: %s %s", request.method, request.path,
+            request.remote_addr, problem.name, problem.detail)
+        Refusal = pool.get('cooperative.edi.refusal')
+        Refusal.count_problem(
+            pool.database_name, problem, request.remote_addr,
+            f'{request.method} {request.path}')
+        return problem.response()
+    return wrapper
+
+
+def respond(data, jws=None, status=HTTPStatus.OK,
+        content_type='application/json', headers=None):
+    "Return the bytes with their signature"
+    response = Response(data, status=status, content_type=content_type)
+    if jws:
+        response.headers[signature.SIGNATURE_HEADER] = jws
+    response.headers.update(headers or {})
+    return response
+
+
+def respond_cached(request, data, jws, etag, headers=None):
+    "Return the bytes, or nothing if the caller has them already"
+    response = respond(data, jws, headers=headers)
+    response.set_etag(etag)
+    return response.make_conditional(request)
+
+
+def authenticate(request):
+    """Return the identity and the peer of a pull token.
+    Raise Problem."""
+    pool = Pool()
+    Identity = pool.get('cooperative.edi.identity')
+    Peer = pool.get('cooperative.edi.peer')
+    error = "nobody is known here"
+    value = request.headers.get('Authorization', '')
+    scheme, _, value = value.partition(' ')
+    if scheme.lower() != 'bearer':
+        raise Problem.token("a bearer token is wanted")
+    for identity in Identity.search([]):
+        company = identity.company.id
+
+        def keys_of(issuer):
+            peer = Peer.get(company, issuer)
+            return peer.public_keys() if peer else {}
+        try:
+            claims = token.verify(
+                value, keys_of, audience=identity.identifier,
+                method=request.method, path=request.path, now=now())
+        except ProtocolError as exception:
+            error = exception
+            continue
+        peer = Peer.get(company, claims['iss'])
+        if not _use(peer, claims):
+            raise Problem.token("the token was used before")
+        Transaction().set_context(company=company)
+        return identity, peer
+    raise Problem.token(error)
+
+
+def _use(peer, claims):
+    "Tell if the token was not used before, even if nothing can be written"
+    Token = Pool().get('cooperative.edi.token')
+    transaction = Transaction()
+    if not transaction.readonly:
+        return Token.use(peer.id, claims)
+    return transact(transaction.database.name, Token.use, peer.id, claims)
+
+
+def authorization(identity, peer, method, url, time=None):
+    """Return the headers that authenticate the identity at the peer.
+    time is the one of the peer's clock, if it is known."""
+    value = identity.token(
+        peer.identifier, method, urlsplit(url).path, time=time)
+    return {'Authorization': f'Bearer {value}'}
+
+
+__all__ = [
+    'Problem', 'problems', 'respond', 'respond_cached', 'authenticate',
+    'authorization']

@@ -1,0 +1,943 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+import datetime as dt
+import re
+import uuid
+
+import trytond.config as config
+from trytond.exceptions import UserError
+from trytond.i18n import gettext
+from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval, If
+from trytond.tools import firstline
+from trytond.transaction import Transaction, without_check_access
+
+from trycoton.protocol import envelope, signature, ubl
+from trycoton.protocol.entry import Record
+from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
+from trycoton.protocol.receipt import Receipt
+
+from . import courier
+from .exceptions import (
+    DocumentHeld, DocumentParked, DocumentRefused, RelationMissingError)
+from .http import Problem
+from .identity import now
+from .peer import RETRY_MAX, RETRY_MIN, later, naive
+from .transaction import hold
+
+FETCH_INTERVAL = config.getint('cooperative', 'fetch', default=60)
+RETRY_LAST = dt.timedelta(days=5)
+PARK_LAST = dt.timedelta(days=5)
+KINDS = [
+    ('catalogue', "Catalogue"),
+    ('order', "Order"),
+    ('order_response', "Order Response"),
+    ('despatch_advice', "Despatch Advice"),
+    ('receipt_advice', "Receipt Advice"),
+    ('invoice', "Invoice"),
+    ('credit_note', "Credit Note"),
+    ('invoice_response', "Invoice Response"),
+    ('remittance_advice', "Remittance Advice"),
+    ('message_level_response', "Message Level Response"),
+    ('relation-proposal', "Relation Proposal"),
+    ('relation-answer', "Relation Answer"),
+    ('relation-end', "End of Relation"),
+    ]
+# What nobody answers, by a business document or by a technical one
+ANSWERS = {
+    'order_response', 'receipt_advice', 'invoice_response',
+    'message_level_response'}
+# What no business document answers
+ANSWERED_TECHNICALLY = {'catalogue', 'remittance_advice'}
+# The types of the signatures of messages
+SIGNED = {
+    signature.ENVELOPE, signature.STATEMENT, signature.RELATION,
+    signature.OFFER_APPROVAL}
+_kid = re.compile(r'[A-Za-z0-9_-]{43}', re.ASCII)
+
+
+class Cron(metaclass=PoolMeta):
+    __name__ = 'ir.cron'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.method.selection.append(
+            ('cooperative.edi.message|wake', "Exchange Messages"))
+
+
+class Message(Workflow, ModelSQL, ModelView):
+    __name__ = 'cooperative.edi.message'
+
+    company = fields.Many2One(
+        'company.company', "Company", required=True, readonly=True,
+        ondelete='RESTRICT')
+    direction = fields.Selection([
+            ('in', "In"),
+            ('out', "Out"),
+            ], "Direction", required=True, readonly=True)
+    peer = fields.Many2One(
+        'cooperative.edi.peer', "Peer", required=True, readonly=True,
+        ondelete='RESTRICT',
+        help="Who sent the message, or who is to receive it.")
+    sender = fields.Char("Sender", required=True, readonly=True)
+    recipient = fields.Char("Recipient", required=True, readonly=True)
+    trust_party = fields.Many2One(
+        'cooperative.edi.peer', "Trust Party", readonly=True,
+        ondelete='RESTRICT',
+        help="What relays and records the message.\n"
+        "Empty if it travels directly.")
+    relation = fields.Many2One(
+        'cooperative.edi.relation', "Relation", readonly=True,
+        ondelete='RESTRICT')
+    kind = fields.Selection(KINDS, "Type", required=True, readonly=True)
+    kind_string = kind.translated('kind')
+    document_number = fields.Char("Document", readonly=True,
+        help="The number of the document in the books of who wrote it.")
+    uuid = fields.Char("UUID", required=True, readonly=True)
+    created = fields.Timestamp("Created", required=True, readonly=True,
+        help="When the sender wrote the message, by its clock.")
+    stored = fields.Timestamp("Stored", required=True, readonly=True,
+        help="When the message was stored here.")
+    sequence = fields.Integer("Sequence", required=True, readonly=True,
+        help="The rank among the messages of the sender to the recipient.")
+    in_sequence = fields.Boolean("In Sequence", readonly=True,
+        states={
+            'invisible': Eval('direction') != 'in',
+            },
+        help="The message follows the last one received from the sender.")
+    answers = fields.Many2One(
+        'cooperative.edi.message', "Answers", readonly=True,
+        ondelete='RESTRICT')
+    data = fields.Binary("Message", required=True, readonly=True,
+        filename='filename',
+        help="The exact bytes that are signed.")
+    filename = fields.Function(fields.Char("File Name"), 'get_filename')
+    digest = fields.Char("Digest", required=True, readonly=True)
+    signature = fields.Text("Signature", required=True, readonly=True)
+    receipt = fields.Binary("Receipt", readonly=True,
+        help="What the other instance signed once it had stored the message.")
+    receipt_signature = fields.Text("Receipt Signature", readonly=True)
+    relay_receipt = fields.Binary("Receipt of the Trust Party", readonly=True)
+    relay_receipt_signature = fields.Text(
+        "Receipt Signature of the Trust Party", readonly=True)
+    submission_record = fields.Binary("Proof of Submission", readonly=True,
+        help="Proves that the log of the trust party holds the submission.")
+    delivery_record = fields.Binary("Proof of Delivery", readonly=True,
+        help="Proves that the log of the trust party holds the hand-over.")
+    origin = fields.Reference("Origin", 'get_origins', readonly=True,
+        help="The record that the message comes from or became.")
+    error = fields.Text("Error", readonly=True,
+        states={
+            'invisible': ~Eval('error'),
+            })
+    attempts = fields.Integer("Attempts", readonly=True)
+    next_attempt = fields.Timestamp("Not Before", readonly=True)
+    due = fields.Function(fields.Timestamp(
+            "Next Attempt",
+            states={
+                'invisible': ~Eval('due'),
+                },
+            help="When the message is sent again, if its address answers "
+            "the others by then."),
+        'get_due')
+    proof_at = fields.Timestamp("Next Proof", readonly=True,
+        help="When the missing proofs are asked for again.")
+    state = fields.Selection([
+            ('waiting', "Waiting"),
+            ('sent', "Sent"),
+            ('received', "Received"),
+            ('parked', "Parked"),
+            ('held', "Held"),
+            ('processed', "Processed"),
+            ('refused', "Refused"),
+            ('failed', "Failed"),
+            ('cancelled', "Cancelled"),
+            ], "State", required=True, readonly=True, sort=False,
+        help="Parked: it refers to something that has not arrived yet.\n"
+        "Held: somebody must first give what is missing here.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('uuid_unique',
+                Unique(t, t.company, t.direction, t.sender, t.uuid),
+                'cooperative_edi.msg_message_uuid_unique'),
+            ]
+        living = t.state.in_(['waiting', 'received', 'parked'])
+        cls._sql_indexes.update({
+                Index(t, (t.state, Index.Equality()),
+                    (t.next_attempt, Index.Range()), where=living),
+                Index(t, (t.origin, Index.Equality())),
+                })
+        cls._order = [('id', 'DESC')]
+        cls._transitions |= {
+            ('waiting', 'sent'),
+            ('waiting', 'failed'),
+            ('waiting', 'cancelled'),
+            ('failed', 'cancelled'),
+            }
+        cls._buttons.update(
+            retry={
+                'invisible': (
+                    ~Eval('state').in_(['failed', 'held', 'parked'])
+                    & ~((Eval('state') == 'waiting')
+                        & (Eval('attempts', 0) > 0))),
+                'depends': ['state', 'attempts'],
+                },
+            cancel={
+                'invisible': (
+                    (Eval('direction') != 'out')
+                    | ~Eval('state').in_(['waiting', 'failed'])),
+                'depends': ['state', 'direction'],
+                },
+            )
+
+    @classmethod
+    def default_company(cls):
+        return Transaction().context.get('company')
+
+    @classmethod
+    def default_state(cls):
+        return 'waiting'
+
+    @classmethod
+    def default_stored(cls):
+        return naive(now())
+
+    @classmethod
+    def default_attempts(cls):
+        return 0
+
+    def get_rec_name(self, name):
+        names = [self.kind_string]
+        if self.document_number:
+            names.append(self.document_number)
+        names.append(self.peer.rec_name)
+        return ' - '.join(names)
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        return ['OR',
+            ('document_number', *clause[1:]),
+            ('peer.rec_name', *clause[1:]),
+            ('uuid', *clause[1:]),
+            ]
+
+    def get_filename(self, name):
+        extension = 'xml' if self.kind in ubl.DOCUMENTS else 'json'
+        return f'{self.kind}-{self.uuid}.{extension}'
+
+    @classmethod
+    def _get_origin(cls):
+        "Return the names of the models that messages come from or become"
+        return ['cooperative.edi.relation']
+
+    @classmethod
+    def get_origins(cls):
+        pool = Pool()
+        Model = pool.get('ir.model')
+        get_name = Model.get_name
+        return [(None, "")] + [
+            (m, get_name(m)) for m in cls._get_origin()]
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree/field[@name="state"]', 'visual',
+                If(Eval('state').in_(['failed', 'refused']), 'danger',
+                    If(Eval('state').in_(['held', 'parked']), 'warning',
+                        ''))),
+            ]
+
+    # Sending
+
+    @classmethod
+    def send(cls, relation, document, origin=None, answers=None):
+        "Put the UBL document in the outbox of the relation"
+        if not relation:
+            raise RelationMissingError(
+                gettext('cooperative_edi.msg_relation_missing'))
+        return cls._send(
+            relation.peer, envelope.Envelope, document.kind, origin, answers,
+            relation=relation, trust_party=relation.trust_party,
+            number=document.number, payload=document.to_bytes())
+
+    @classmethod
+    def send_statement(
+            cls, peer, kind, body, origin=None, answers=None):
+        "Put the statement for the peer in the outbox"
+        return cls._send(
+            peer, envelope.Statement, kind, origin, answers,
+            trust_party=cls._statement_route(peer, kind, origin), body=body)
+
+    @classmethod
+    def _statement_route(cls, peer, kind, origin):
+        """Return the trust party to pass by: the one of the relation, which
+        must know what is agreed, or one when the peer has no address"""
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        if kind.startswith('relation-') and origin.trust_party:
+            return origin.trust_party
+        if peer.endpoint or peer.kind != 'participant':
+            return
+        for trust_party in Peer.accepted_trust_parties(peer.company.id):
+            if peer.accepts(trust_party):
+                return trust_party
+
+    @classmethod
+    @without_check_access
+    def _send(
+            cls, peer, Envelope, kind, origin, answers, relation=None,
+            trust_party=None, number=None, **values):
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        identity = Identity.get(peer.company.id)
+        peer = hold(peer)
+        created = now()
+        header = {
+            'sender': identity.identifier,
+            'receiver': peer.identifier,
+            'id': str(uuid.uuid4()),
+            'created': created,
+            'sequence': peer.sent_sequence + 1,
+            'previous': peer.sent_digest,
+            'relation': relation.uuid if relation else None,
+            'correlation': answers.uuid if answers else None,
+            'via': trust_party.identifier if trust_party else None,
+            'checkpoint': trust_party.checkpoint if trust_party else None,
+            'country': getattr(
+                identity.party.edi_legal(), 'country', None),
+            }
+        if Envelope is envelope.Statement:
+            values['kind'] = kind
+        sent = Envelope(**header, **values)
+        data = sent.to_bytes()
+        message = cls(
+            company=peer.company, direction='out', peer=peer,
+            sender=sent.sender, recipient=sent.receiver,
+            trust_party=trust_party, relation=relation, kind=kind,
+            document_number=number, uuid=sent.id, created=naive(created),
+            sequence=sent.sequence, answers=answers, data=data,
+            digest=sent.digest,
+            signature=identity.sign(data, sent.typ),
+            origin=origin, state='waiting', next_attempt=naive(created))
+        message.save()
+        peer.sent_sequence = sent.sequence
+        peer.sent_digest = sent.digest
+        peer.save()
+        cls.__queue__.wake([message])
+        return message
+
+    @classmethod
+    def wake(cls, messages=None):
+        "Have the courier send and import what is due"
+        courier.wake(Transaction().database.name)
+
+    @classmethod
+    @ModelView.button
+    def retry(cls, messages):
+        messages = [m for m in messages if m.retriable]
+        sending = [m for m in messages if m.direction == 'out']
+        for peer in {m._hop for m in sending}:
+            peer.answered()
+        cls.write(sending, {
+                'state': 'waiting',
+                'attempts': 0,
+                'next_attempt': naive(now()),
+                })
+        cls.write([m for m in messages if m.direction == 'in'], {
+                'state': 'received',
+                'error': None,
+                })
+        cls.__queue__.wake(messages)
+
+    @property
+    def retriable(self):
+        return (self.state in {'failed', 'held', 'parked'}
+            or (self.state == 'waiting' and self.attempts))
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, messages):
+        pass
+
+    @property
+    def url(self):
+        "Where the message is sent, or None if it is to be fetched"
+        if self._hop.endpoint:
+            return self._hop.endpoint + self._path()
+
+    @property
+    def _hop(self):
+        "Who is to give the receipt that ends the waiting"
+        return self.trust_party if self._passes_by else self.peer
+
+    def get_due(self, name):
+        if self.state == 'waiting' and self.url:
+            return max(filter(
+                    None, [self.next_attempt, self._hop.silent_until]))
+
+    @property
+    def _passes_by(self):
+        "Tell if the next hop is the trust party"
+        return bool(self.trust_party)
+
+    def _path(self):
+        return '/edi/messages'
+
+    @classmethod
+    def to_send(cls):
+        "Return the ids of what is due, in the order of each peer"
+        messages = cls.search([
+                ('direction', '=', 'out'),
+                ('state', '=', 'waiting'),
+                ('next_attempt', '<=', naive(now())),
+                ], order=[('id', 'ASC')])
+        return [m.id for m in messages if m.due and m.due <= naive(now())]
+
+    @classmethod
+    def next_due(cls):
+        "Return in how many seconds something is due, or None"
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        times = [m.due for m in cls.search([
+                    ('direction', '=', 'out'),
+                    ('state', '=', 'waiting'),
+                    ]) if m.due]
+        times += [m.proof_at for m in cls.search(
+                [('proof_at', '!=', None), cls._provable()],
+                order=[('proof_at', 'ASC')], limit=1)]
+        delays = [(t - naive(now())).total_seconds() for t in times]
+        if Peer.to_fetch_from():
+            delays.append(FETCH_INTERVAL)
+        if cls.to_process():
+            delays.append(RETRY_MIN)
+        return max(min(delays), 0.1) if delays else None
+
+    @classmethod
+    def claim(cls, id_):
+        """Return what to post for the waiting message, or None, as when its
+        address is silent.  Nobody else posts it in the next minutes."""
+        message = hold(cls(id_))
+        if not message.due or message.due > naive(now()):
+            return
+        message.next_attempt = naive(now()) + dt.timedelta(minutes=2)
+        message.attempts = (message.attempts or 0) + 1
+        message.save()
+        return message.url, bytes(message.data), {
+            'Content-Type': message.media_type,
+            signature.SIGNATURE_HEADER: message.signature,
+            }
+
+    @classmethod
+    def posted(cls, id_, response):
+        "Keep what the other instance answered"
+        message = hold(cls(id_))
+        if message.state != 'waiting':
+            return
+        wanted = _seconds(response.headers.get('Retry-After'))
+        if response.status in {200, 201, 202}:
+            message.accept_receipt(response.data)
+        elif response.status >= 500 or response.status in {408, 429}:
+            cls.unanswered(id_, courier.problem(response), wanted)
+            return
+        elif response.status == 401 or wanted:
+            message.postpone(courier.problem(response), wanted)
+        else:
+            message.fail(courier.problem(response))
+        message._hop.answered()
+
+    def accept_receipt(self, data):
+        "Verify and keep the receipt of the next hop"
+        answer = courier.parse_answer(data)
+        hop = self._hop
+        try:
+            receipt = Receipt.parse(answer['receipt'].encode())
+            signature.verify(
+                receipt.to_bytes(), answer['signature'],
+                signature.RECEIPT, hop.public_keys())
+            if (receipt.message != self.uuid
+                    or receipt.digest != self.digest
+                    or receipt.receiver != hop.identifier):
+                raise Rejected("receipt of another message")
+        except (ProtocolError, KeyError, AttributeError) as exception:
+            self.postpone(str(exception))
+            return
+        prefix = 'relay_receipt' if self._passes_by else 'receipt'
+        setattr(self, prefix, receipt.to_bytes())
+        setattr(self, f'{prefix}_signature', answer['signature'])
+        self.state = 'sent'
+        self.error = None
+        self.next_attempt = None
+        self.save()
+        self._acknowledged()
+        if self._passes_by:
+            self.keep_records({'submission': answer.get('record')})
+
+    def _acknowledged(self):
+        "Do what must be committed with the receipt of the next hop"
+
+    def postpone(self, error, wanted=0):
+        "Try again later, after longer and longer delays, then give up"
+        if self._expired:
+            self.fail(error)
+            return
+        self.next_attempt = later(self.attempts or 0, wanted)
+        self.error = firstline(error)
+        self.save()
+
+    @property
+    def _expired(self):
+        return naive(now()) - self.stored > RETRY_LAST
+
+    def fail(self, error):
+        self.state = 'failed'
+        self.error = error
+        self.save()
+
+    @classmethod
+    def unanswered(cls, id_, error, wanted=0):
+        """Postpone the message that could not be posted, and with it all
+        that goes the same way, so that the order is kept"""
+        message = hold(cls(id_))
+        if message.state != 'waiting':
+            return
+        message._hop.silent(wanted)
+        if message._expired:
+            message.fail(error)
+        else:
+            message.next_attempt = naive(now())
+            message.error = firstline(error)
+            message.save()
+
+    # Receiving
+
+    @classmethod
+    def receive(cls, data, jws):
+        """Store the message signed by a known peer.  Return it and whether
+        it was known already.  Raise Problem for what is refused."""
+        pool = Pool()
+        Key = pool.get('cooperative.edi.peer.key')
+        try:
+            typ, kid = cls._signed_as(jws)
+        except ProtocolError as exception:
+            raise Problem.signature(exception) from exception
+        keys = Key.find(kid)
+        if not keys:
+            raise Problem.unknown_key(kid)
+        try:
+            signature.verify(data, jws, typ, {kid: keys[0].public_key})
+        except ProtocolError as exception:
+            raise Problem.signature(exception) from exception
+        try:
+            return cls._receive(keys, typ, data, jws)
+        except Problem as problem:
+            problem.peer = problem.peer or keys[0].peer.id
+            raise
+
+    @classmethod
+    def _receive(cls, keys, typ, data, jws):
+        "Store the message, whose signature by one of the keys is verified"
+        try:
+            header = envelope.parse(data)
+            document = cls._parse_document(header)
+        except ProtocolError as exception:
+            raise Problem.malformed(exception) from exception
+        if header.typ != typ:
+            raise Problem.signature(
+                Rejected("The signature is for something else."))
+        identity = cls._addressee(header)
+        peer = cls._sender(identity, header, keys)
+        with Transaction().set_context(company=identity.company.id):
+            duplicate = cls._duplicate(identity, header, jws)
+            if duplicate:
+                return duplicate, True
+            relation = cls._admit(identity, peer, header)
+            return cls._store(
+                identity, peer, relation, header, document, data, jws), False
+
+    @classmethod
+    def _signed_as(cls, jws):
+        "Return the type of message that is signed, and the id of the key"
+        typ = signature.type_of(jws)
+        if typ not in SIGNED:
+            raise Rejected("The signature is for something else.")
+        kid = signature.kid_of(jws, typ)
+        if not _kid.fullmatch(kid):
+            raise Malformed("Not the id of a key.")
+        return typ, kid
+
+    @classmethod
+    def _parse_document(cls, header):
+        "Return the document of the envelope; nothing for a statement"
+        if isinstance(header, envelope.Envelope):
+            return ubl.parse(header.payload)
+        if (header.kind in ubl.DOCUMENTS
+                or header.kind not in dict(cls.kind.selection)):
+            raise Rejected(f"Statements {header.kind!r} are not known.")
+
+    @classmethod
+    def _addressee(cls, header):
+        "Return the identity that the message is for"
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        identities = Identity.search([
+                ('identifier', '=', header.receiver),
+                ])
+        if not identities:
+            raise Problem.not_addressed(header.receiver)
+        return identities[0]
+
+    @classmethod
+    def _sender(cls, identity, header, keys):
+        "Return the peer whose key signed the message"
+        for key in keys:
+            peer = key.peer
+            if (peer.company == identity.company
+                    and peer.identifier == header.sender):
+                return peer
+        raise Problem.not_sender(header.sender)
+
+    @classmethod
+    def _duplicate(cls, identity, header, jws):
+        messages = cls.search([
+                ('company', '=', identity.company.id),
+                ('direction', '=', 'in'),
+                ('sender', '=', header.sender),
+                ('uuid', '=', header.id),
+                ])
+        if not messages:
+            return
+        message, = messages
+        if message.digest != header.digest:
+            problem = Problem.conflict(header.id)
+            problem.message = message.id
+            problem.evidence = header.to_bytes(), header.digest, jws
+            raise problem
+        return message
+
+    @classmethod
+    def _admit(cls, identity, peer, header):
+        """Return the relation that the message belongs to.
+        Statements need none: they make relations."""
+        pool = Pool()
+        Relation = pool.get('cooperative.edi.relation')
+        if peer.state != 'active' or not peer.active:
+            raise Problem.suspended(peer.identifier)
+        if isinstance(header, envelope.Statement):
+            return
+        relation = header.relation and Relation.agreed(
+            identity.company.id, peer.id, header.relation)
+        if not relation:
+            raise Problem.no_relation(header.relation)
+        trust_party = relation.trust_party
+        if header.via != (trust_party.identifier if trust_party else None):
+            raise Problem.other_route(header.via)
+        return relation
+
+    @classmethod
+    def _store(
+            cls, identity, peer, relation, header, document, data, jws):
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        peer = hold(peer)
+        peer.answered()
+        trust_party = header.via and Peer.get(identity.company.id, header.via)
+        receipt = Receipt(
+            message=header.id, digest=header.digest,
+            receiver=identity.identifier, time=now(),
+            status=cls._receipt_status()).to_bytes()
+        message = cls(
+            company=identity.company, direction='in', peer=peer,
+            sender=header.sender, recipient=header.receiver,
+            trust_party=trust_party,
+            relation=relation,
+            kind=document.kind if document else header.kind,
+            document_number=document.number if document else None,
+            uuid=header.id, created=naive(header.created),
+            sequence=header.sequence,
+            in_sequence=cls._follow(peer, header),
+            answers=cls._answered(identity, peer, header),
+            data=data, digest=header.digest, signature=jws,
+            receipt=receipt,
+            receipt_signature=identity.sign(receipt, signature.RECEIPT),
+            state='received',
+            proof_at=naive(now()) if trust_party else None)
+        message.save()
+        message._stored(header)
+        return message
+
+    @classmethod
+    def _follow(cls, peer, header):
+        "Tell if the message is the next one of the peer, from now its last"
+        follows = (
+            header.sequence == (peer.received_sequence or 0) + 1
+            and header.previous == peer.received_digest)
+        if header.sequence > (peer.received_sequence or 0):
+            peer.received_sequence = header.sequence
+            peer.received_digest = header.digest
+            peer.save()
+        return follows
+
+    @classmethod
+    def _receipt_status(cls):
+        return 'stored'
+
+    @classmethod
+    def _answered(cls, identity, peer, header):
+        if not header.correlation:
+            return
+        messages = cls.search([
+                ('company', '=', identity.company.id),
+                ('direction', '=', 'out'),
+                ('peer', '=', peer.id),
+                ('uuid', '=', header.correlation),
+                ], limit=1)
+        return messages[0] if messages else None
+
+    def _stored(self, header):
+        "Do what must be committed with the message"
+
+    @property
+    def answer(self):
+        "What is answered to the sender, each time the same"
+        return {
+            'receipt': bytes(self.receipt).decode('utf-8'),
+            'signature': self.receipt_signature,
+            }
+
+    @property
+    def media_type(self):
+        return envelope.parse(bytes(self.data)).media_type
+
+    @classmethod
+    def concluded(cls, database, id_):
+        """Return what the answer to the stored message holds beside its
+        receipt.  Called outside any transaction."""
+        return {}
+
+    @classmethod
+    def attend(cls, database):
+        """Do what else waits for the network, before anything is sent.
+        Called by the courier outside any transaction."""
+
+    # Importing
+
+    @classmethod
+    def to_process(cls):
+        "Return the ids of what waits to be imported, oldest first"
+        messages = cls.search([
+                ('direction', '=', 'in'),
+                ['OR',
+                    ('state', '=', 'received'),
+                    # To be refused unless it takes effect at last
+                    [
+                        ('state', '=', 'parked'),
+                        ('stored', '<', naive(now()) - PARK_LAST),
+                        ],
+                    ],
+                ], order=[('id', 'ASC')])
+        return [m.id for m in messages]
+
+    @classmethod
+    def process(cls, id_):
+        "Import the received message"
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
+        message = hold(cls(id_))
+        if message.state not in {'received', 'parked'}:
+            return
+        with Transaction().set_context(
+                company=message.company.id, _skip_warnings=True,
+                language=message._language):
+            message = cls(id_)
+            parsed = envelope.parse(bytes(message.data))
+            if isinstance(parsed, envelope.Statement):
+                content = parsed.body
+            else:
+                content = ubl.parse(parsed.payload)
+            handler = getattr(
+                Document, 'receive_' + message.kind.replace('-', '_'), None)
+            if not handler:
+                raise DocumentHeld(gettext(
+                        'cooperative_edi.msg_message_no_handler',
+                        kind=message.kind_string))
+            message.origin = handler(message, content)
+            message.state = 'processed'
+            message.error = None
+            message.save()
+            if message.kind in ANSWERED_TECHNICALLY:
+                Document.answer_message(message, 'AP')
+            cls._unpark(message.company)
+
+    @property
+    def _language(self):
+        language = self.company.party.lang
+        return language.code if language else None
+
+    @classmethod
+    def _unpark(cls, company):
+        "Give what was waiting for something else another try"
+        messages = cls.search([
+                ('company', '=', company.id),
+                ('state', '=', 'parked'),
+                ])
+        cls.write(messages, {'state': 'received'})
+
+    @classmethod
+    def not_processed(cls, id_, exception):
+        "Keep why the message did not take effect"
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
+        message = hold(cls(id_))
+        if message.state not in {'received', 'parked'}:
+            return
+        with Transaction().set_context(
+                company=message.company.id, language=message._language):
+            message = cls(id_)
+            message.error = _text(exception)
+            if isinstance(exception, DocumentParked):
+                if naive(now()) - message.stored > PARK_LAST:
+                    exception = DocumentRefused('BV', exception.text)
+            if isinstance(exception, DocumentParked):
+                message.state = 'parked'
+            elif isinstance(exception, DocumentHeld):
+                message.state = 'held'
+            elif isinstance(exception, DocumentRefused):
+                message.state = 'refused'
+            else:
+                message.state = 'failed'
+            message.save()
+            if message.state == 'refused' and message.kind not in ANSWERS:
+                Document.answer_message(
+                    message, 'RE', exception.code, exception.text)
+
+    # Proofs
+
+    @classmethod
+    def _provable(cls):
+        "The domain of what passed a trust party that can be asked"
+        return [
+            ('trust_party.endpoint', 'not in', [None, '']),
+            ('trust_party.log_key', 'not in', [None, '']),
+            ]
+
+    @classmethod
+    def to_prove(cls):
+        "Return id, trust party and path of the proofs to ask for now"
+        messages = cls.search(
+            [('proof_at', '<=', naive(now())), cls._provable()])
+        return [
+            (m.id, m.trust_party.id, f'/trust/records/{m.uuid}')
+            for m in messages]
+
+    @classmethod
+    def prove(cls, id_, data):
+        "Keep the records that the trust party answered"
+        message = hold(cls(id_))
+        message.keep_records(courier.parse_answer(data))
+
+    @classmethod
+    def prove_later(cls, id_):
+        message = hold(cls(id_))
+        message._schedule_proof()
+        message.save()
+
+    def keep_records(self, records):
+        "Verify and keep the proofs of submission and delivery"
+        for event in ['submission', 'delivery']:
+            name = f'{event}_record'
+            if not records.get(event) or getattr(self, name):
+                continue
+            try:
+                record = Record.from_json(records[event])
+                checkpoint = self._check_record(event, record)
+            except ProtocolError as exception:
+                self.error = str(exception)
+                continue
+            setattr(self, name, record.to_bytes())
+            if event == 'delivery' and self.direction == 'out':
+                self._keep_delivery(record)
+            self.trust_party.keep_checkpoint(
+                record.inclusion.checkpoint, checkpoint.size)
+        self._schedule_proof()
+        self.save()
+
+    def _check_record(self, event, record):
+        "Return the checkpoint that includes the evidence of the event"
+        evidence, checkpoint = record.verify([self.trust_party.log_verifier])
+        if (evidence.event, evidence.message, evidence.digest) != (
+                event, self.uuid, self.digest):
+            raise Rejected("the record is of something else")
+        return checkpoint
+
+    def _keep_delivery(self, record):
+        "Keep the receipt that the recipient signed for the trust party"
+        self.receipt = record.event.receipt.encode('utf-8')
+        self.receipt_signature = record.event.signature
+
+    def _schedule_proof(self):
+        "Ask later for what is missing: sooner for what is younger"
+        age = naive(now()) - self.stored
+        if ((self.submission_record and self.delivery_record)
+                or age > RETRY_LAST):
+            self.proof_at = None
+        else:
+            delay = min(max(RETRY_MIN, age.total_seconds()), RETRY_MAX)
+            self.proof_at = naive(now()) + dt.timedelta(seconds=delay)
+
+    # Mailbox
+
+    @classmethod
+    def mailbox(cls, peer):
+        "Return the messages that the peer fetches by itself"
+        return [m for m in cls.search([
+                    ('company', '=', peer.company.id),
+                    ('direction', '=', 'out'),
+                    ('peer', '=', peer.id),
+                    ('state', '=', 'waiting'),
+                    ], order=[('id', 'ASC')]) if not m._passes_by]
+
+    @classmethod
+    def fetched(cls, peer, uuid, data):
+        """Keep the receipt that the peer posted for what it fetched, or the
+        problem for which it refuses it"""
+        messages = [m for m in cls.search([
+                    ('company', '=', peer.company.id),
+                    ('direction', '=', 'out'),
+                    ('peer', '=', peer.id),
+                    ('uuid', '=', uuid),
+                    ('state', 'in', ['waiting', 'sent']),
+                    ]) if not m._passes_by]
+        if not messages:
+            raise Problem.not_found(uuid)
+        message = hold(messages[0])
+        if message.state != 'waiting':
+            return message
+        answer = courier.parse_answer(data)
+        if 'type' in answer:
+            message.fail(courier.problem_text(answer))
+            return message
+        message.accept_receipt(data)
+        if message.state != 'sent':
+            raise Problem.malformed(Malformed(message.error))
+        return message
+
+
+def _text(exception):
+    "Return what the exception says to a person"
+    if isinstance(exception, UserError):
+        return '\n'.join(
+            filter(None, [exception.message, exception.description]))
+    return str(exception) or repr(exception)
+
+
+def _seconds(text):
+    "Return the seconds of a Retry-After, 0 if there is none"
+    match = re.fullmatch('[0-9]{1,9}', text or '')
+    return min(int(match[0]), RETRY_MAX) if match else 0

@@ -1,0 +1,97 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+from trytond.pool import Pool
+from trytond.protocols.wrappers import (
+    HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
+from trytond.wsgi import app
+
+from trycoton.protocol import canonical, signature
+from trycoton.protocol.envelope import MAX_SIZE
+
+from . import courier
+from .http import Problem, authenticate, problems, respond
+from .transaction import transact
+
+
+@app.route('/<database_name>/cooperative/edi/messages', methods=['POST'])
+@set_max_request_size(MAX_SIZE)
+@with_pool
+@problems
+def messages(request, pool):
+    Message = pool.get('cooperative.edi.message')
+    database = pool.database_name
+    known, id_, answer = transact(
+        database, _receive, request.get_data(),
+        request.headers.get(signature.SIGNATURE_HEADER, ''))
+    answer.update(Message.concluded(database, id_))
+    courier.wake(database)
+    if 'promise' in answer:
+        status = HTTPStatus.ACCEPTED
+    else:
+        status = HTTPStatus.OK if known else HTTPStatus.CREATED
+    return respond(canonical.dump(answer), status=status)
+
+
+def _receive(data, jws):
+    pool = Pool()
+    Message = pool.get('cooperative.edi.message')
+    message, known = Message.receive(data, jws)
+    return known, message.id, message.answer
+
+
+@app.route('/<database_name>/cooperative/edi/descriptor', methods=['GET'])
+@with_pool
+@problems
+@with_transaction()
+def descriptor(request, pool):
+    Identity = pool.get('cooperative.edi.identity')
+    for identity in Identity.search([('keys', '!=', None)], limit=1):
+        return respond(*identity.descriptor())
+    raise Problem.not_found('descriptor')
+
+
+@app.route('/<database_name>/cooperative/edi/mailbox', methods=['GET'])
+@with_pool
+@problems
+@with_transaction()
+def mailbox(request, pool):
+    Message = pool.get('cooperative.edi.message')
+    _, peer = authenticate(request)
+    return respond(canonical.dump(
+            {'messages': [m.uuid for m in Message.mailbox(peer)]}))
+
+
+@app.route(
+    '/<database_name>/cooperative/edi/mailbox/<uuid>', methods=['GET'])
+@with_pool
+@problems
+@with_transaction()
+def mailbox_message(request, pool, uuid):
+    Message = pool.get('cooperative.edi.message')
+    _, peer = authenticate(request)
+    for message in Message.mailbox(peer):
+        if message.uuid == uuid:
+            return respond(
+                bytes(message.data), message.signature,
+                content_type=message.media_type)
+    raise Problem.not_found(uuid)
+
+
+@app.route(
+    '/<database_name>/cooperative/edi/mailbox/<uuid>/receipt',
+    methods=['POST'])
+@set_max_request_size(64 * 1024)
+@with_pool
+@problems
+def mailbox_receipt(request, pool, uuid):
+    database = pool.database_name
+    transact(database, _fetched, request, uuid)
+    courier.wake(database)
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _fetched(request, uuid):
+    pool = Pool()
+    Message = pool.get('cooperative.edi.message')
+    _, peer = authenticate(request)
+    Message.fetched(peer, uuid, request.get_data())

@@ -1,0 +1,18 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+from trytond.modules.company.tests import (
+    CompanyTestMixin, PartyCompanyCheckEraseMixin)
+from trytond.tests.test_tryton import ModuleTestCase
+
+
+class CooperativeEdiTestCase(
+        PartyCompanyCheckEraseMixin, CompanyTestMixin, ModuleTestCase):
+    "Test Cooperative EDI module"
+    module = 'cooperative_edi'
+    extras = [
+        'account_invoice_stock', 'account_payment_clearing',
+        'account_statement', 'edocument_unece', 'party_siret', 'purchase',
+        'sale']
+
+
+del ModuleTestCase

@@ -1,0 +1,403 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""What an instance answers to what it receives, good or bad"""
+import datetime as dt
+import json
+import time
+import uuid
+from unittest.mock import patch
+
+from trytond.pool import Pool
+from trytond.tests.test_tryton import RouteTestCase
+from trytond.transaction import Transaction
+
+from cooperative_edi import courier
+from cooperative_edi.transaction import transact
+from trycoton.protocol import canonical, signature
+from trycoton.protocol.directory import PublishedKey
+from trycoton.protocol.receipt import Receipt
+
+from .tools import THIRD, US, Other, configure, create_identity, now
+
+HEADER = signature.SIGNATURE_HEADER
+
+
+class ReceptionTestCase(RouteTestCase):
+    "Test reception of messages"
+    module = 'cooperative_edi'
+
+    @classmethod
+    def setUpDatabase(cls):
+        configure()
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        Relation = pool.get('cooperative.edi.relation')
+        identity = create_identity()
+        cls.company = identity.company.id
+        cls.keys = identity.public_keys()
+        cls.other = Other()
+        cls.peer = Peer.update_from(
+            cls.company, cls.other.participant()).id
+        cls.relation = str(uuid.uuid4())
+        relation = Relation(
+            company=cls.company, peer=cls.peer, uuid=cls.relation,
+            proposed_by='peer', state='agreed')
+        relation.save()
+        Transaction().commit()
+
+    def post(self, data, jws):
+        return self.client().post(
+            f'/{self.db_name}/cooperative/edi/messages', data=data,
+            headers={HEADER: jws})
+
+    def send(self, message, other=None, typ=None):
+        data = message.to_bytes()
+        return self.post(data, signature.sign(
+                data, typ or message.typ, (other or self.other).key))
+
+    def ask(self, function, *args):
+        return transact(self.db_name, function, *args)
+
+    def count(self, model, domain=()):
+        Model = Pool(self.db_name).get(model)
+        return self.ask(lambda: Model.search(list(domain), count=True))
+
+    def refused(self, problem):
+        Refusal = Pool(self.db_name).get('cooperative.edi.refusal')
+        return self.ask(lambda: sum(
+                r.count for r in Refusal.search([('problem', '=', problem)])))
+
+    def assertProblem(self, call, status, name, retry=False):
+        messages = self.count('cooperative.edi.message')
+        refused = self.refused(name)
+        # Other processes are none of our time
+        start = time.thread_time()
+        response = call()
+        elapsed = time.thread_time() - start
+        self.assertEqual(
+            (response.status_code, response.content_type),
+            (status, 'application/problem+json'), response.data)
+        body = json.loads(response.data)
+        self.assertTrue(body['type'].endswith(f'/{name}'), body)
+        self.assertEqual(body['status'], status)
+        self.assertEqual('Retry-After' in response.headers, retry)
+        self.assertLess(elapsed, 1)
+        self.assertEqual(self.count('cooperative.edi.message'), messages)
+        self.assertEqual(self.refused(name), refused + 1)
+        return response
+
+    def test_stored(self):
+        "A good message is answered by a receipt, each time the same"
+        message = self.other.invoice(self.relation)
+        response = self.send(message)
+        self.assertEqual(response.status_code, 201, response.data)
+        answer = canonical.load(response.data)
+        receipt = Receipt.parse(answer['receipt'].encode())
+        signature.verify(
+            receipt.to_bytes(), answer['signature'], signature.RECEIPT,
+            self.keys)
+        self.assertEqual(
+            (receipt.message, receipt.digest, receipt.receiver,
+                receipt.status),
+            (message.id, message.digest, US, 'stored'))
+
+        again = self.send(message)
+        self.assertEqual(again.status_code, 200)
+        self.assertEqual(again.data, response.data)
+        self.assertEqual(self.count(
+                'cooperative.edi.message', [('uuid', '=', message.id)]), 1)
+
+    def test_bytes(self):
+        "The bytes are kept as they came"
+        message = self.other.statement()
+        self.assertEqual(self.send(message).status_code, 201)
+
+        def read():
+            stored, = Pool().get('cooperative.edi.message').search([
+                    ('uuid', '=', message.id)])
+            return bytes(stored.data), stored.state, stored.relation
+        self.assertEqual(
+            self.ask(read), (message.to_bytes(), 'received', None))
+
+    def test_conflict(self):
+        "Another message of the same identifier is kept as evidence"
+        Refusal = Pool(self.db_name).get('cooperative.edi.refusal')
+        message = self.other.statement()
+        self.send(message)
+        other = self.other.statement(id=message.id)
+        for _ in range(2):
+            self.assertProblem(lambda: self.send(other), 409, 'conflict')
+
+        def read():
+            refusal, = Refusal.search([('message.uuid', '=', message.id)])
+            return (bytes(refusal.data), refusal.digest, refusal.signature,
+                refusal.count, refusal.peer.id)
+        data, digest, jws, count, peer = self.ask(read)
+        self.assertEqual(
+            (data, digest, count, peer),
+            (other.to_bytes(), other.digest, 2, self.peer))
+        signature.verify(
+            data, jws, other.typ,
+            {self.other.key.kid: self.other.key.public})
+
+    def test_signature(self):
+        message = self.other.statement()
+        data = message.to_bytes()
+        jws = signature.sign(data, message.typ, self.other.key)
+        header, _, value = jws.split('.')
+        surrogate = signature.b64url(json.dumps({
+                    'alg': 'Ed25519', 'kid': '\ud800', 'typ': message.typ,
+                    }).encode())
+        for title, call in {
+                'none': lambda: self.post(data, ''),
+                'malformed': lambda: self.post(data, 'a.b.c'),
+                'of other bytes': lambda: self.post(data + b' ', jws),
+                'flipped': lambda: self.post(
+                    data, f'{header}..{"A" * len(value)}'),
+                'receipt': lambda: self.send(
+                    message, typ=signature.RECEIPT),
+                'token': lambda: self.send(message, typ=signature.TOKEN),
+                'application': lambda: self.send(
+                    message, typ=signature.APPLICATION),
+                'envelope': lambda: self.send(
+                    message, typ=signature.ENVELOPE),
+                'key id': lambda: self.post(data, f'{surrogate}..{value}'),
+                }.items():
+            with self.subTest(title):
+                self.assertProblem(call, 401, 'signature')
+
+    def test_unknown_key(self):
+        other = Other()
+        self.assertProblem(
+            lambda: self.send(other.statement(), other), 401, 'unknown-key',
+            retry=True)
+
+    def test_revoked_key(self):
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        for values in [{'revoked': now()}, {
+                    'valid_to': now() - dt.timedelta(seconds=1)}]:
+            other = Other(THIRD)
+            participant = other.participant()
+            key = PublishedKey(
+                key=other.key.public,
+                valid_from=now() - dt.timedelta(days=1), **values)
+            object.__setattr__(participant, 'keys', (key,))
+            self.ask(Peer.update_from, self.company, participant)
+            self.assertProblem(
+                lambda: self.send(other.statement(), other), 401,
+                'unknown-key', retry=True)
+
+    def test_not_addressed(self):
+        message = self.other.statement(receiver='0225:552100554')
+        self.assertProblem(
+            lambda: self.send(message), 404, 'not-addressed')
+
+    def test_not_sender(self):
+        message = self.other.statement(sender='0225:552100554')
+        self.assertProblem(lambda: self.send(message), 403, 'not-sender')
+
+    def test_suspended(self):
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        other = Other('0225:732829320_8')
+        participant = other.participant(state='suspended')
+        self.ask(Peer.update_from, self.company, participant)
+        self.assertProblem(
+            lambda: self.send(other.statement(), other), 403, 'suspended')
+
+    def test_inactive_updated(self):
+        "A peer that was deactivated may not send, but is still updated"
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        other = Other('0225:732829320_10')
+        participant = other.participant()
+
+        def update():
+            peer = Peer.update_from(self.company, participant)
+            Peer.write([peer], {'active': False})
+            return Peer.update_from(self.company, participant) == peer
+        self.assertTrue(self.ask(update))
+        self.assertProblem(
+            lambda: self.send(other.statement(), other), 401, 'unknown-key',
+            retry=True)
+
+    def test_no_relation(self):
+        for relation in [None, str(uuid.uuid4())]:
+            message = self.other.invoice(relation)
+            self.assertProblem(
+                lambda: self.send(message), 403, 'no-relation', retry=True)
+
+    def test_relation_of_another(self):
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        other = Other('0225:732829320_7')
+        self.ask(Peer.update_from, self.company, other.participant())
+        message = other.invoice(self.relation)
+        self.assertProblem(
+            lambda: self.send(message, other), 403, 'no-relation',
+            retry=True)
+
+    def test_other_route(self):
+        message = self.other.invoice(self.relation, via=THIRD)
+        self.assertProblem(lambda: self.send(message), 403, 'other-route')
+
+    def test_too_large(self):
+        data = b'<' * (5 * 1024 * 1024 + 1)
+        jws = signature.sign(data, signature.ENVELOPE, self.other.key)
+        self.assertProblem(lambda: self.post(data, jws), 413, 'too-large')
+
+    def test_malformed(self):
+        good = self.other.invoice(self.relation).to_bytes()
+        statement = self.other.statement().to_bytes()
+        bomb = (b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
+            b'<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;">'
+            b'<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><a>&c;</a>')
+        for title, data in {
+                'empty': b'',
+                'text': b'hello',
+                'not well-formed': good[:-10],
+                'doctype': b'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/">'
+                + good[good.index(b'<sh:'):],
+                'bomb': bomb,
+                'deep': b'<a>' * 50000 + b'</a>' * 50000,
+                'customization': good.replace(
+                    b'urn:cen.eu:en16931', b'urn:cen.eu:en16932'),
+                'float': statement.replace(
+                    b'"sequence":', b'"sequence":1.5,"x":'),
+                'duplicate key': statement.replace(
+                    b'{"body":', b'{"body":{},"body":'),
+                'deep json': b'[' * 100000,
+                'deep object': b'{"a":' * 100000,
+                'not canonical': statement + b'\n',
+                'not UTF-8': b'\xff' + statement,
+                }.items():
+            jws = signature.sign(data, signature.ENVELOPE, self.other.key)
+            with self.subTest(title):
+                self.assertProblem(
+                    lambda: self.post(data, jws), 422, 'malformed')
+
+    def test_large_malformed(self):
+        size = 5 * 1024 * 1024
+        for start, piece in [
+                (b'', b'<a/>'), (b'<a>', b'<a/>'), (b'{"a":[', b'1,')]:
+            data = start + piece * ((size - len(start)) // len(piece))
+            jws = signature.sign(data, signature.ENVELOPE, self.other.key)
+            with self.subTest(piece):
+                self.assertProblem(
+                    lambda: self.post(data, jws), 422, 'malformed')
+
+    def test_statement_kinds(self):
+        "No statement passes for a document, which needs a relation"
+        for kind in ['invoice', 'order', 'application', 'unknown-kind']:
+            message = self.other.statement(kind, {})
+            with self.subTest(kind):
+                if message.typ == signature.APPLICATION:
+                    self.assertProblem(
+                        lambda: self.send(message), 401, 'signature')
+                else:
+                    self.assertProblem(
+                        lambda: self.send(message), 422, 'malformed')
+
+    def test_other_sender_in_document(self):
+        "A document that its sender did not write is stored, then refused"
+        pool = Pool(self.db_name)
+        Document = pool.get('cooperative.edi.document')
+        Message = pool.get('cooperative.edi.message')
+        message = self.other.invoice(self.relation, seller=THIRD)
+
+        def receive(message, document):
+            Document.check_document(
+                message, document, document.seller, document.buyer)
+        with patch.object(
+                Document, 'receive_invoice', receive, create=True):
+            self.assertEqual(self.send(message).status_code, 201)
+            courier.import_received(self.db_name)
+
+        def read():
+            stored, = Message.search([('uuid', '=', message.id)])
+            answer, = Message.search([('answers', '=', stored.id)])
+            return stored.state, answer.kind, b'>BV<' in bytes(answer.data)
+        self.assertEqual(
+            self.ask(read), ('refused', 'message_level_response', True))
+
+    def test_internal_error(self):
+        "An error of our own tells nothing and lets the sender try again"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        message = self.other.statement()
+        with patch.object(
+                Message, '_store', side_effect=ValueError("secret")), \
+                self.assertLogs('cooperative_edi.http', 'CRITICAL'):
+            response = self.send(message)
+        self.assertEqual(response.status_code, 500)
+        self.assertNotIn(b'secret', response.data)
+        self.assertEqual(self.send(message).status_code, 201)
+
+    def test_key_missing(self):
+        "Without the key of the configuration, the sender tries again"
+        message = self.other.statement()
+        with patch('cooperative_edi.keystore.config.get', return_value=None), \
+                self.assertLogs('cooperative_edi.http', 'ERROR'):
+            response = self.send(message)
+        self.assertEqual(response.status_code, 503)
+        self.assertIn('Retry-After', response.headers)
+
+    def test_in_sequence(self):
+        "What was skipped or changed on the way is seen"
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        other = Other('0225:732829320_5')
+        self.ask(Peer.update_from, self.company, other.participant())
+        messages = [other.statement() for _ in range(4)]
+        for index in [0, 1, 3, 2]:
+            self.send(messages[index], other)
+
+        def read():
+            return [m.in_sequence for m in Pool().get(
+                    'cooperative.edi.message').search(
+                    [('sender', '=', other.identifier)],
+                    order=[('sequence', 'ASC')])]
+        self.assertEqual(self.ask(read), [True, True, False, False])
+
+    def test_refusals_bounded(self):
+        "A flood is counted in one row"
+        before = self.count('cooperative.edi.refusal')
+        for _ in range(20):
+            other = Other()
+            self.send(other.statement(), other)
+        self.assertLessEqual(
+            self.count('cooperative.edi.refusal'), before + 1)
+
+    def test_descriptor(self):
+        response = self.client().get(
+            f'/{self.db_name}/cooperative/edi/descriptor')
+        self.assertEqual(response.status_code, 200)
+        signature.verify(
+            response.data, response.headers[HEADER], signature.DESCRIPTOR,
+            self.keys)
+
+    def test_token(self):
+        path = f'/{self.db_name}/cooperative/edi/mailbox'
+        good = self.other.authorization('GET', path)
+        response = self.client().get(path, headers=good)
+        self.assertEqual(response.status_code, 200, response.data)
+        self.assertIn('messages', canonical.load(response.data))
+        minute = dt.timedelta(seconds=61)
+        for title, headers in {
+                'none': {},
+                'basic': {'Authorization': 'Basic YTpi'},
+                'malformed': {'Authorization': 'Bearer a.b'},
+                'replayed': good,
+                'expired': self.other.authorization(
+                    'GET', path, now=now() - minute),
+                'of tomorrow': self.other.authorization(
+                    'GET', path, now=now() + minute),
+                'other path': self.other.authorization('GET', path + '/x'),
+                'other method': self.other.authorization('POST', path),
+                'other audience': self.other.authorization(
+                    'GET', path, audience=THIRD),
+                'unknown issuer': Other(THIRD).authorization('GET', path),
+                'other key': Other().authorization('GET', path),
+                }.items():
+            with self.subTest(title):
+                self.assertProblem(
+                    lambda: self.client().get(path, headers=headers),
+                    401, 'token')
+
+
+del RouteTestCase

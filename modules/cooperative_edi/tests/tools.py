@@ -1,0 +1,128 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""The others, as an instance meets them: keys and bytes"""
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+import trytond.config as config
+from cryptography.fernet import Fernet
+from trytond.modules.company.tests import create_company
+from trytond.pool import Pool
+from trytond.transaction import Transaction
+
+from trycoton.protocol import signature, token, ubl
+from trycoton.protocol.directory import Legal, Participant, PublishedKey
+from trycoton.protocol.envelope import Envelope, Statement
+
+US = '0225:833555675'
+THEM = '0225:732829320'
+THIRD = '0225:732829320_3'
+
+
+def now():
+    return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+
+
+def configure():
+    "Set what seals the private keys, and leave the courier to the test"
+    if not config.has_section('cooperative'):
+        config.add_section('cooperative')
+    if not config.get('cooperative', 'key'):
+        config.set('cooperative', 'key', Fernet.generate_key().decode())
+    config.set('cooperative', 'courier', 'False')
+
+
+def create_identity(identifier=US, name="Us", **values):
+    "Return the identity, with keys, of a new company"
+    pool = Pool()
+    Identity = pool.get('cooperative.edi.identity')
+    User = pool.get('res.user')
+    company = create_company(name=name)
+    User.write([User(Transaction().user)], {
+            'companies': [('add', [company.id])],
+            'company': company.id,
+            })
+    identity, = Identity.create([{
+                'company': company.id,
+                'identifier': identifier,
+                **values}])
+    identity.generate_keys()
+    return identity
+
+
+class Other:
+    "Somebody with a key, elsewhere"
+
+    def __init__(self, identifier=THEM):
+        self.identifier = identifier
+        self.key = signature.SigningKey.generate()
+        self.sequence, self.previous = 0, None
+
+    def participant(self, **values):
+        values.setdefault('direct', True)
+        values.setdefault('kind', 'participant')
+        return Participant(
+            identifier=self.identifier, name=self.identifier,
+            keys=(PublishedKey(key=self.key.public, valid_from=now()),),
+            legal=Legal(country='FR'), **values)
+
+    def sign(self, data, typ):
+        return {signature.SIGNATURE_HEADER: signature.sign(
+                data, typ, self.key)}
+
+    def header(self, **values):
+        self.sequence += 1
+        return {
+            'sender': self.identifier,
+            'receiver': US,
+            'id': str(uuid.uuid4()),
+            'created': now(),
+            'sequence': self.sequence,
+            'previous': self.previous,
+            **values,
+            }
+
+    def statement(self, kind='relation-end', body=None, **values):
+        message = Statement(kind=kind, body=body or {
+                'relation': str(uuid.uuid4()),
+                }, **self.header(**values))
+        self.previous = message.digest
+        return message
+
+    def invoice(self, relation, seller=None, **values):
+        document = invoice(seller or self.identifier, US)
+        message = Envelope(
+            payload=document.to_bytes(),
+            **self.header(relation=relation, **values))
+        self.previous = message.digest
+        return message
+
+    def authorization(self, method, path, **values):
+        values.setdefault('audience', US)
+        values.setdefault('now', now())
+        value = token.issue(
+            self.key, issuer=self.identifier, method=method, path=path,
+            **values)
+        return {'Authorization': f'Bearer {value}'}
+
+
+def invoice(seller, buyer, number='F1'):
+    def party(identifier):
+        return ubl.Party(
+            identifier=identifier, name=identifier, vat='FR44732829320',
+            legal_id='0002:732829320', address=ubl.Address(country='FR'))
+    hundred, twenty = Decimal('100.00'), Decimal('20.00')
+    return ubl.Invoice(
+        number=number, date=dt.date(2026, 11, 22), currency='EUR',
+        seller=party(seller), buyer=party(buyer), buyer_reference='-',
+        due_date=dt.date(2026, 12, 22),
+        lines=(ubl.InvoiceLine(
+                id='1', quantity=Decimal(1), unit='C62', price=hundred,
+                amount=hundred, item=ubl.Item(
+                    name="Miel", vat_category='S', vat_rate=Decimal(20))),),
+        taxes=(ubl.Tax(
+                category='S', rate=Decimal(20), base=hundred,
+                amount=twenty),),
+        untaxed=hundred, tax=twenty, total=hundred + twenty,
+        payable=hundred + twenty)

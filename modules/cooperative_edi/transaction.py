@@ -1,0 +1,82 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""Transactions outside of a request of a client.
+
+What is sent, received and recorded is committed step by step, with the
+network between the steps and never inside one.
+"""
+import random
+import time
+
+import trytond.config as config
+from trytond import backend
+from trytond.pool import Pool
+from trytond.transaction import Transaction, TransactionError
+from trytond.worker import run_task
+
+
+def transact(database, function, *args, context=None, readonly=False):
+    """Return function(*args) called in a transaction of its own, which is
+    committed, and tried again when another one was in its way"""
+    pool = Pool(database)
+    retry = config.getint('database', 'retry')
+    count, extras = 0, {}
+    while True:
+        if count:
+            time.sleep(0.02 * count * random.uniform(0.5, 1.5))
+        with Transaction(new=True).start(
+                database, 0, context=context, readonly=readonly,
+                **extras) as transaction:
+            try:
+                if not readonly:
+                    _be_durable(transaction)
+                result = function(*args)
+                transaction.commit()
+            except TransactionError as exception:
+                transaction.rollback()
+                transaction.tasks.clear()
+                exception.fix(extras)
+                continue
+            except backend.DatabaseOperationalError:
+                transaction.rollback()
+                transaction.tasks.clear()
+                if count >= retry:
+                    raise
+                count += 1
+                continue
+            except BaseException:
+                transaction.rollback()
+                transaction.tasks.clear()
+                raise
+        while not readonly and transaction.tasks:
+            run_task(pool, transaction.tasks.pop())
+        return result
+
+
+def _be_durable(transaction):
+    """Have SQLite survive a power cut, as a receipt may leave after the
+    commit, and read nothing that another one is about to change"""
+    if backend.name != 'sqlite':
+        return
+    connection = transaction.connection
+    if not connection.in_transaction:
+        cursor = connection.cursor()
+        cursor.execute('PRAGMA synchronous = FULL')
+        cursor.execute('BEGIN IMMEDIATE')
+
+
+def hold(record):
+    """Return the record as it is now: nobody else changes it until the end
+    of the transaction"""
+    Model = record.__class__
+    transaction = Transaction()
+    Model.lock([record])
+    if backend.name == 'sqlite':
+        # Its locks are none: the first change keeps the others out
+        table = Model.__table__()
+        transaction.connection.cursor().execute(*table.update(
+                [table.id], [record.id], where=table.id == record.id))
+    for cache in transaction.cache.values():
+        if Model.__name__ in cache:
+            cache[Model.__name__].pop(record.id, None)
+    return Model(record.id)

@@ -1,0 +1,166 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""What the log commits to: the events in the life of a relayed message"""
+import datetime as dt
+import os
+
+from trytond.i18n import gettext
+from trytond.model import Index, Unique, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+
+from trycoton.protocol import canonical, entry
+from trycoton.protocol.errors import ProtocolError
+
+EVENTS = [
+    (entry.SUBMISSION, "Submission"),
+    (entry.DELIVERY, "Delivery"),
+    ]
+_states = {
+    'invisible': ~Eval('event').in_([event for event, _ in EVENTS]),
+    }
+
+
+class Leaf(metaclass=PoolMeta):
+    __name__ = 'cooperative.trust.log.leaf'
+
+    message = fields.Many2One(
+        'cooperative.edi.message', "Message", readonly=True,
+        ondelete='RESTRICT',
+        states={
+            'invisible': _states['invisible'],
+            'required': ~_states['invisible'],
+            },
+        help="The message received, or handed over.")
+    sender = fields.Char("Sender", readonly=True, states=_states)
+    recipient = fields.Char("Recipient", readonly=True, states=_states)
+    previous = fields.Char("Previous", readonly=True, states=_states,
+        help="The digest of the evidence before, between the same two.")
+    evidence = fields.Binary("Evidence", readonly=True, states=_states,
+        help="What the entry commits to, shown to nobody but the parties.")
+    digest = fields.Char("Digest", readonly=True, states=_states,
+        help="The digest of the evidence.")
+    nonce = fields.Binary("Nonce", readonly=True, states=_states,
+        help="The random bytes without which nobody can guess the evidence.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.event.selection.extend(EVENTS)
+        cls._sealed |= {'previous', 'evidence', 'digest', 'nonce'}
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('message_event_unique', Unique(t, t.message, t.event),
+                'cooperative_trust.msg_leaf_message_event_unique'),
+            ]
+        cls._sql_indexes.add(Index(
+                t,
+                (t.log, Index.Equality()),
+                (t.sender, Index.Equality()),
+                (t.recipient, Index.Equality()),
+                (t.index, Index.Range(order='DESC'))))
+
+    @classmethod
+    def record_event(cls, event, messages):
+        "Have the log take the event of each message"
+        pool = Pool()
+        Log = pool.get('cooperative.trust.log')
+        return cls.create([{
+                    'log': Log.get(message.company.id).id,
+                    'event': event,
+                    'message': message.id,
+                    'sender': message.sender,
+                    'recipient': message.recipient,
+                    } for message in messages])
+
+    @classmethod
+    def seal(cls, leaves):
+        super().seal(leaves)
+        last = {}
+        for leaf in leaves:
+            if not leaf.message:
+                continue
+            pair = leaf.sender, leaf.recipient
+            if pair not in last:
+                last[pair] = leaf.last_digest()
+            leaf.commit(last[pair])
+            last[pair] = leaf.digest
+
+    def last_digest(self):
+        "Return the digest of the last evidence between the same two"
+        leaves = self.__class__.search([
+                ('log', '=', self.log.id),
+                ('sender', '=', self.sender),
+                ('recipient', '=', self.recipient),
+                ('index', '!=', None),
+                ], order=[('index', 'DESC')], limit=1)
+        return leaves[0].digest if leaves else None
+
+    def commit(self, previous):
+        "Compute the evidence, and the entry that commits to it"
+        self.previous = previous
+        self.evidence = self.get_evidence().to_bytes()
+        self.digest = canonical.digest(self.evidence)
+        self.nonce = os.urandom(entry.NONCE_SIZE)
+        self.entry = entry.commitment(self.nonce, self.evidence)
+
+    def get_evidence(self):
+        message = self.message
+        delivery = self.event == entry.DELIVERY
+        return entry.Evidence(
+            event=self.event,
+            message=message.uuid,
+            sender=message.sender,
+            recipient=message.recipient,
+            digest=message.digest,
+            time=self.time.replace(tzinfo=dt.timezone.utc),
+            sequence=message.sequence,
+            previous=self.previous,
+            signature=(message.receipt_signature if delivery
+                else message.signature),
+            receipt=bytes(message.receipt).decode() if delivery else None)
+
+    @property
+    def record(self):
+        "What proves the event to the parties of the message"
+        return entry.Record(
+            evidence=bytes(self.evidence), nonce=bytes(self.nonce),
+            proof=self.proof.to_bytes().decode())
+
+    @property
+    def is_right(self):
+        right = super().is_right
+        if not right or not self.nonce:
+            # Erased: the entry stays and proves what the parties kept
+            return right
+        try:
+            return (
+                bytes(self.evidence) == self.get_evidence().to_bytes()
+                and self.digest == canonical.digest(bytes(self.evidence))
+                and bytes(self.entry) == entry.commitment(
+                    bytes(self.nonce), bytes(self.evidence))
+                and self.message.digest == canonical.digest(
+                    bytes(self.message.data)))
+        except ProtocolError:
+            return False
+
+    @classmethod
+    def find(cls, uuid, peer):
+        "Return by event the leaves of a message for one of its parties"
+        leaves = cls.search([
+                ('message.uuid', '=', uuid),
+                ('log.company', '=', peer.company.id),
+                ['OR',
+                    ('sender', '=', peer.identifier),
+                    ('recipient', '=', peer.identifier),
+                    ],
+                ])
+        return {leaf.event: leaf for leaf in leaves}
+
+    def get_rec_name(self, name):
+        rec_name = super().get_rec_name(name)
+        if self.message:
+            rec_name = gettext(
+                'cooperative_trust.msg_leaf_rec_name',
+                index=rec_name, message=self.message.rec_name)
+        return rec_name

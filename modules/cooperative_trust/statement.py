@@ -1,0 +1,61 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""What the log proves of the trade of a community, for its commission"""
+from trytond.model import Model
+from trytond.pool import Pool
+
+from cooperative_edi.identity import now
+from trycoton.protocol import entry, envelope, signature, ubl
+from trycoton.protocol.commission import CommissionLine, CommissionStatement
+
+LINES_MAX = 1000
+
+
+class Statement(Model):
+    __name__ = 'cooperative.trust.statement'
+
+    @classmethod
+    def make(cls, identity, community, after):
+        """Return the statement of what was handed over in the community
+        since the log had after entries, and its signature"""
+        statement = CommissionStatement(
+            community=community.identifier,
+            trust_party=identity.identifier,
+            created=now(),
+            after=after,
+            lines=tuple(
+                cls._line(leaf) for leaf in cls._leaves(community, after)))
+        data = statement.to_bytes()
+        return data, identity.sign(data, signature.COMMISSION)
+
+    @classmethod
+    def _leaves(cls, community, after):
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        return Leaf.search([
+                ('log.company', '=', community.company.id),
+                ('index', '>=', after),
+                ('event', '=', entry.DELIVERY),
+                ('message.agreement.community', '=', community.id),
+                ('message.kind', 'in', ['invoice', 'credit_note']),
+                # The community's own are not deals
+                ('sender', '!=', community.identifier),
+                ], order=[('index', 'ASC')], limit=LINES_MAX)
+
+    @classmethod
+    def _line(cls, leaf):
+        message = leaf.message
+        document = ubl.parse(envelope.parse(bytes(message.data)).payload)
+        return CommissionLine(
+            message=message.uuid,
+            kind=document.kind,
+            number=document.number,
+            date=document.date,
+            seller=message.sender,
+            buyer=message.recipient,
+            relation=message.agreement.uuid,
+            currency=document.currency,
+            untaxed=document.untaxed,
+            total=document.total,
+            digest=message.digest,
+            index=leaf.index)

@@ -1,0 +1,399 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+import base64
+import uuid
+
+from trytond.pool import Pool
+from trytond.protocols.wrappers import HTTPStatus
+from trytond.tests.test_tryton import RouteTestCase
+from trytond.transaction import Transaction
+
+from trycoton.protocol import canonical, entry, merkle, signature, tile
+from trycoton.protocol.checkpoint import Checkpoint
+from trycoton.protocol.commission import CommissionStatement
+from trycoton.protocol.note import Verifier, open_note
+from trycoton.protocol.proof import Proof
+from trycoton.protocol.receipt import Receipt
+
+from .tools import (
+    BUYER, COMMUNITY, SELLER, TRUST, Community, Member, create_trust_party,
+    record_of, set_key)
+
+STRANGER = '0225:732829320_9'
+
+
+class TrustRouteTestCase(RouteTestCase):
+    "Test the trust party over HTTP"
+    module = 'cooperative_trust'
+
+    @classmethod
+    def setUpDatabase(cls):
+        set_key()
+        log = create_trust_party()
+        cls.verifier = Verifier.from_vkey(log.vkey)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.community = Community(COMMUNITY)
+        cls.seller, cls.buyer = Member(SELLER), Member(BUYER)
+
+    def setUp(self):
+        super().setUp()
+        self.publish(self.seller.participant(), self.buyer.participant())
+
+    def publish(self, *participants):
+        directory = self.community.directory(*participants)
+        response = self.community.publish(
+            self.client(), self.db_name, directory)
+        self.assertEqual(response.status_code, HTTPStatus.OK)
+        return directory, canonical.load(response.data)
+
+    def send(self, member, message, status=HTTPStatus.CREATED):
+        response = member.send(self.client(), self.db_name, message)
+        self.assertEqual(response.status_code, status, response.data)
+        return canonical.load(response.data)
+
+    def agree(self, community=COMMUNITY, agreed=True):
+        "Have the two agree on a relation by the trust party"
+        relation = str(uuid.uuid4())
+        for member, receiver, kind, body in [
+                (self.buyer, SELLER, 'relation-proposal', {
+                        'relation': relation, 'community': community,
+                        'trust_party': TRUST}),
+                (self.seller, BUYER, 'relation-answer', {
+                        'relation': relation, 'agreed': agreed,
+                        'reason': None}),
+                ]:
+            message = member.statement(receiver, kind, body)
+            self.send(member, message)
+            other = {BUYER: self.buyer, SELLER: self.seller}[receiver]
+            other.fetch(self.client(), self.db_name, message)
+        return relation
+
+    def path(self, path):
+        return f'/{self.db_name}/cooperative/trust/{path}'
+
+    def checkpoint(self):
+        response = self.client().get(self.path('checkpoint'))
+        self.assertEqual(response.status_code, HTTPStatus.OK)
+        return Checkpoint.open(response.data, [self.verifier])
+
+    def test_directory(self):
+        "Test the digest of a directory is in the log"
+        directory, answer = self.publish(
+            self.seller.participant(), self.buyer.participant())
+        proof = Proof.parse(answer['record']['proof'].encode())
+        proof.verify(
+            entry.directory_entry(directory.digest), [self.verifier])
+
+        again = self.community.publish(
+            self.client(), self.db_name, directory)
+        self.assertEqual(canonical.load(again.data), answer)
+
+    def test_directory_refused(self):
+        "Test directories that are not those of the community"
+        good = self.community.directory(self.seller.participant())
+        self.community.publish(self.client(), self.db_name, good)
+        stranger = Community(COMMUNITY)
+        stranger.key = signature.SigningKey.generate()
+        fork = Community(COMMUNITY)
+        fork.version, fork.previous = good.version - 1, '0' * 64
+        old = Community(COMMUNITY)
+        for community, status in [
+                (stranger, HTTPStatus.UNAUTHORIZED),
+                (fork, HTTPStatus.CONFLICT),
+                (old, HTTPStatus.CONFLICT),
+                ]:
+            with self.subTest(status=status):
+                response = community.publish(
+                    self.client(), self.db_name,
+                    community.directory(self.buyer.participant()))
+                self.assertEqual(response.status_code, status)
+
+    def test_relay(self):
+        "Test a message is recorded, relayed and handed over"
+        relation = self.agree()
+        message = self.seller.invoice(BUYER, relation)
+        answer = self.send(self.seller, message)
+
+        receipt = Receipt.parse(answer['receipt'].encode())
+        self.assertEqual(receipt.status, 'relayed')
+        self.assertEqual(receipt.digest, message.digest)
+        evidence, _ = record_of(answer['record']).verify([self.verifier])
+        self.assertEqual(evidence.event, 'submission')
+        self.assertEqual(evidence.digest, message.digest)
+        signature.verify(
+            message.to_bytes(), evidence.signature, signature.ENVELOPE,
+            {self.seller.key.kid: self.seller.key.public})
+
+        mailbox = f'/{self.db_name}/cooperative/edi/mailbox'
+        response = self.buyer.get(self.client(), mailbox)
+        self.assertIn(
+            message.id, canonical.load(response.data)['messages'])
+        response = self.buyer.get(
+            self.client(), f'{mailbox}/{message.id}')
+        self.assertEqual(response.data, message.to_bytes())
+
+        path = self.path(f'records/{message.id}')
+        response = self.seller.get(self.client(), path)
+        self.assertEqual(canonical.load(response.data), {
+                'submission': answer['record'], 'delivery': None})
+        self.buyer.fetch(self.client(), self.db_name, message)
+        for member in [self.seller, self.buyer]:
+            response = member.get(self.client(), path)
+            records = canonical.load(response.data)
+            self.assertEqual(records['submission'], answer['record'])
+            delivery, _ = record_of(
+                records['delivery']).verify([self.verifier])
+            self.assertEqual(delivery.event, 'delivery')
+            self.assertEqual(
+                delivery.previous,
+                canonical.digest(evidence.to_bytes()))
+            signature.verify(
+                delivery.receipt.encode(), delivery.signature,
+                signature.RECEIPT,
+                {self.buyer.key.kid: self.buyer.key.public})
+
+    def test_duplicate(self):
+        "Test the same bytes get the same answer, and are recorded once"
+        message = self.seller.invoice(BUYER, self.agree())
+        answer = self.send(self.seller, message)
+        size = self.checkpoint().size
+        again = self.send(self.seller, message, HTTPStatus.OK)
+        self.assertEqual(again, answer)
+        self.assertEqual(self.checkpoint().size, size)
+
+        other = self.seller.invoice(BUYER, message.relation, id=message.id)
+        self.send(self.seller, other, HTTPStatus.CONFLICT)
+
+    def test_refused(self):
+        "Test what is not relayed"
+        relation = self.agree()
+        refused = self.agree(agreed=False)
+        invoice = self.seller.invoice
+        stranger = Member(STRANGER)
+        for member, message, status in [
+                (self.seller, invoice(STRANGER, relation), 404),
+                (self.seller, invoice(BUYER, str(uuid.uuid4())), 403),
+                (self.seller, invoice(BUYER, refused), 403),
+                (self.seller, invoice(BUYER, None), 403),
+                (stranger, stranger.invoice(BUYER, relation), 401),
+                (self.seller, invoice(BUYER, relation, via=None), 404),
+                (self.seller, invoice(
+                        BUYER, relation, via='0225:443061841'), 404),
+                (self.buyer, invoice(BUYER, relation), 403),
+                (self.seller, self.seller.statement(
+                        BUYER, 'relation-proposal', {
+                            'relation': {}, 'community': None,
+                            'trust_party': TRUST}), 422),
+                (self.seller, self.seller.statement(
+                        BUYER, 'relation-proposal', {
+                            'relation': str(uuid.uuid4()),
+                            'community': STRANGER,
+                            'trust_party': TRUST}), 403),
+                ]:
+            with self.subTest(receiver=message.receiver, status=status):
+                size = self.checkpoint().size
+                self.send(member, message, status)
+                self.assertEqual(self.checkpoint().size, size)
+
+    def test_suspended(self):
+        "Test nothing is relayed from or to who is suspended"
+        relation = self.agree()
+        self.publish(
+            self.seller.participant(state='suspended'),
+            self.buyer.participant())
+        self.send(
+            self.seller, self.seller.invoice(BUYER, relation),
+            HTTPStatus.FORBIDDEN)
+        self.send(
+            self.buyer, self.buyer.invoice(SELLER, relation),
+            HTTPStatus.FORBIDDEN)
+        self.publish(self.seller.participant(), self.buyer.participant())
+        self.send(self.seller, self.seller.invoice(BUYER, relation))
+
+    def test_route_refused(self):
+        "Test who does not accept the trust party is not reached by it"
+        self.publish(
+            self.seller.participant(trust_parties=()),
+            self.buyer.participant())
+        self.send(
+            self.buyer, self.buyer.statement(SELLER, 'relation-proposal', {
+                    'relation': str(uuid.uuid4()), 'community': None,
+                    'trust_party': TRUST}), HTTPStatus.FORBIDDEN)
+
+    def test_community(self):
+        "Test a community and its members need no relation to be relayed"
+        invoice = self.community.invoice(BUYER, str(uuid.uuid4()))
+        self.send(self.community, invoice)
+        self.buyer.fetch(self.client(), self.db_name, invoice)
+        self.send(
+            self.buyer, self.buyer.invoice(COMMUNITY, str(uuid.uuid4())))
+
+    def test_unknown(self):
+        "Test who is not known yet may be later"
+        message = self.seller.invoice(STRANGER, str(uuid.uuid4()))
+        response = self.seller.send(self.client(), self.db_name, message)
+        self.assertEqual(response.status_code, HTTPStatus.NOT_FOUND)
+        self.assertIn('Retry-After', response.headers)
+
+    def test_other_statement(self):
+        "Test statements that the trust party does not know are relayed"
+        message = self.seller.statement(BUYER, 'some-news', {'text': "x"})
+        answer = self.send(self.seller, message)
+        record_of(answer['record']).verify([self.verifier])
+        response = self.buyer.fetch(self.client(), self.db_name, message)
+        self.assertEqual(response.status_code, HTTPStatus.NO_CONTENT)
+
+    def test_in_sequence(self):
+        "Test what is missing between two is seen"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        relation = self.agree()
+        first = self.seller.invoice(BUYER, relation)
+        self.send(self.seller, first)
+        lost = self.seller.invoice(BUYER, relation)
+        self.seller.sequences[BUYER] = lost.sequence, lost.digest
+        last = self.seller.invoice(BUYER, relation)
+        self.send(self.seller, last)
+        with Transaction().start(self.db_name, 0, readonly=True):
+            for sent, in_sequence in [(first, True), (last, False)]:
+                message, = Message.search([
+                        ('uuid', '=', sent.id),
+                        ('direction', '=', 'in'),
+                        ])
+                self.assertEqual(message.in_sequence, in_sequence)
+
+    def test_ended(self):
+        "Test nothing is relayed once the relation is ended"
+        relation = self.agree()
+        self.send(self.buyer, self.buyer.statement(
+                SELLER, 'relation-end', {'relation': relation}))
+        self.send(
+            self.seller, self.seller.invoice(BUYER, relation),
+            HTTPStatus.FORBIDDEN)
+
+    def test_records_private(self):
+        "Test the records are for the parties only"
+        message = self.seller.invoice(BUYER, self.agree())
+        self.send(self.seller, message)
+        path = self.path(f'records/{message.id}')
+        response = self.client().get(path)
+        self.assertEqual(response.status_code, HTTPStatus.UNAUTHORIZED)
+        for member, of in [
+                (self.community, message.id),
+                (self.seller, uuid.uuid4()),
+                ]:
+            response = member.get(self.client(), self.path(f'records/{of}'))
+            self.assertEqual(response.status_code, HTTPStatus.NOT_FOUND)
+
+    def test_tiles(self):
+        "Test anybody rebuilds the tree from the tiles"
+        self.agree()
+        checkpoint = self.checkpoint()
+        hashes, entries = [], []
+        for wanted in tile.tiles(checkpoint.size):
+            response = self.client().get(self.path(wanted.path))
+            self.assertEqual(response.status_code, HTTPStatus.OK)
+            self.assertIn('immutable', response.headers['Cache-Control'])
+            items = wanted.check(response.data)
+            if wanted.level is None:
+                entries += items
+            elif not wanted.level:
+                hashes += items
+            cached = self.client().get(
+                self.path(wanted.path),
+                headers={'If-None-Match': response.headers['ETag']})
+            self.assertEqual(
+                cached.status_code, HTTPStatus.NOT_MODIFIED)
+        self.assertEqual(merkle.root(hashes), checkpoint.root)
+        self.assertEqual([merkle.leaf_hash(e) for e in entries], hashes)
+
+    def test_no_tile(self):
+        "Test the tiles that do not exist"
+        for path in [
+                'tile/0/001', 'tile/1/000.p/1', 'tile/0/000', 'tile/0/0',
+                'tile/entries/000', 'tile/0/000.p/0', 'tile/0/000.p/256',
+                'tile/64/000', 'tile/a/000', 'tile/0/x000/000',
+                ]:
+            with self.subTest(path=path):
+                response = self.client().get(self.path(path))
+                self.assertEqual(
+                    response.status_code, HTTPStatus.NOT_FOUND)
+
+    def test_statement(self):
+        "Test the statement of what was handed over in the community"
+        start = self.checkpoint().size
+        relation, outside = self.agree(), self.agree(community=None)
+        messages = [
+            self.seller.invoice(BUYER, relation, untaxed='10.00'),
+            self.seller.invoice(BUYER, relation, untaxed='32.50'),
+            self.seller.invoice(BUYER, outside, untaxed='1000.00'),
+            ]
+        for message in messages:
+            self.send(self.seller, message)
+        for message in messages[1:]:
+            self.buyer.fetch(self.client(), self.db_name, message)
+            self.sweep()
+
+        response = self.community.get(
+            self.client(), self.path('statements'),
+            f'?community={COMMUNITY}&after={start}')
+        self.assertEqual(response.status_code, HTTPStatus.OK)
+        statement = CommissionStatement.parse(response.data)
+        line, = statement.lines
+        self.assertEqual(line.message, messages[1].id)
+        self.assertEqual(line.untaxed, '32.50')
+        self.assertEqual(line.total, '39.00')
+        self.assertEqual((line.seller, line.buyer), (SELLER, BUYER))
+        signature.verify(
+            response.data, response.headers[signature.SIGNATURE_HEADER],
+            signature.COMMISSION, self.keys())
+
+        response = self.seller.get(
+            self.client(), self.path('statements'),
+            f'?community={COMMUNITY}')
+        self.assertEqual(response.status_code, HTTPStatus.FORBIDDEN)
+
+    def sweep(self):
+        "Do what the courier does between two messages"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        Message.attend(self.db_name)
+
+    def keys(self):
+        with Transaction().start(self.db_name, 0, readonly=True):
+            Identity = Pool().get('cooperative.edi.identity')
+            identity, = Identity.search([])
+            return identity.public_keys()
+
+    def test_promise(self):
+        "Test what is not in the log in time is promised"
+        Leaf = Pool(self.db_name).get('cooperative.trust.log.leaf')
+        message = self.seller.invoice(BUYER, self.agree())
+        wait = Leaf.wait
+        try:
+            Leaf.wait = classmethod(lambda *args: False)
+            answer = self.send(
+                self.seller, message, HTTPStatus.ACCEPTED)
+        finally:
+            Leaf.wait = wait
+        text, _ = open_note(answer['promise'].encode(), [self.verifier])
+        self.assertIn(message.digest, text)
+        self.assertNotIn('record', answer)
+        self.sweep()
+        again = self.send(self.seller, message, HTTPStatus.OK)
+        record_of(again['record']).verify([self.verifier])
+
+    def test_fsck(self):
+        "Test the log is right after all this"
+        self.send(self.seller, self.seller.invoice(BUYER, self.agree()))
+        with Transaction().start(self.db_name, 0, readonly=True):
+            Log = Pool().get('cooperative.trust.log')
+            for log in Log.search([]):
+                self.assertEqual(log.fsck(), [])
+            self.assertEqual(
+                base64.b64encode(bytes.fromhex(log.root)).decode(),
+                log.checkpoints[0].note.splitlines()[2])
+
+
+del RouteTestCase

@@ -1,0 +1,7 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+import sys
+
+from .command.main import main
+
+sys.exit(main())

@@ -1,0 +1,340 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""The deal that the demonstration tells, from joining to commission.
+
+Each step is done by people in their own Tryton; between the steps only
+messages pass.
+"""
+from decimal import Decimal
+from xmlrpc.client import Fault
+
+from .actor import DemoError
+
+CHARTER = """\
+1. Chacun tient ses propres comptes et répond de ses offres.
+2. Les prix sont ceux que la communauté a approuvés.
+3. Ce qui est commandé est livré, reçu, facturé et payé dans les délais dits.
+4. Les messages passent par le tiers de confiance que les deux parties ont
+   accepté, ou directement si les deux le veulent."""
+FEE = Decimal('30.00')
+RATE = Decimal('0.05')
+
+
+class Story:
+    """The story, told step by step
+
+    world gives the actors, offers are those of the catalogue, tell is called
+    with the title of each step and say with what happened in it.
+    """
+
+    def __init__(self, world, offers, tell, say):
+        self.world = world
+        self.tell = tell
+        self.say = say
+        self.manager = world.manager
+        self.trust = world.trust
+        self.offers = offers
+        self.applicants = world.members
+        self.intruder = world.intruder
+        self.sellers = [
+            m for m in world.members if 'offerer' in m.member.roles
+            and any(o.seller == m.member.name for o in offers)]
+        self.buyers = [
+            m for m in world.members if 'buyer' in m.member.roles
+            and m not in self.sellers[:2]]
+        self.deals = []
+        self.refusals = []
+
+    def play(self):
+        for step in [
+                self.found, self.join, self.pay_fees, self.publish,
+                self.moderate, self.agree_routes, self.order, self.answer,
+                self.deliver, self.invoice, self.settle_payments,
+                self.charge_commission]:
+            self.tell(step.__doc__)
+            step()
+
+    def offers_of(self, seller, kind=None):
+        return [o for o in self.offers if o.seller == seller.member.name
+            and (kind is None or o.kind == kind)]
+
+    # Chapters
+
+    def found(self):
+        "The trust party and the community open"
+        world = self.world
+        self.trust.identify(world.identifier(self.trust), 'trust-party')
+        self.trust.open_log()
+        self.manager.identify(world.identifier(self.manager), 'community')
+        self.manager.found(
+            self.manager.company, CHARTER, FEE, RATE, self.trust)
+        self.trust.add_peer(self.manager)
+        self.manager.community.click('publish')
+        world.settle()
+        self.say(f"{self.manager.company}: fingerprint "
+            f"{self.manager.fingerprint}")
+
+    def join(self):
+        "The members apply, and one applicant is refused"
+        applicants = [*self.applicants, self.intruder]
+        for actor in applicants:
+            actor.identify(self.world.identifier(actor))
+            actor.join(self.manager)
+        self.world.settle()
+        self.manager.refuse(
+            self.intruder, "La charte exclut la revente sans transformation.")
+        for actor in self.applicants:
+            self.manager.accept(actor)
+        self.world.settle()
+        if self.intruder.membership.state != 'refused':
+            raise DemoError("the refused applicant was not told")
+        self.say(f"{len(self.applicants)} accepted; {self.intruder.company} "
+            f"refused: {self.intruder.membership.reason}")
+
+    def pay_fees(self):
+        "The fees are invoiced, paid and reconciled"
+        receipts = []
+        for actor in self.applicants:
+            actor.synchronise()
+            actor.accept_trust_party(self.trust)
+            invoices = actor.post_supplier_invoices()
+            amount = actor.pay(*invoices)
+            receipts.append(
+                (self.manager.peer(actor).party, amount))
+        self.world.settle()
+        self.manager.bank_statement(*receipts)
+        self.world.settle()
+        for actor in self.applicants:
+            if actor.membership.state != 'active':
+                raise DemoError(f"{actor.name} is not an active member")
+            actor.synchronise()
+        self.world.settle()
+        self.say(f"{len(receipts)} fees of {FEE} paid, "
+            f"{sum(a for _, a in receipts)} received")
+
+    def publish(self):
+        "The offerers enter their products and offer them"
+        for seller in self.sellers:
+            offers = self.offers_of(seller)
+            products = {seller.make_product(o): o for o in offers}
+            seller.offer(products)
+            self.say(f"{seller.company}: {len(products)} offers")
+        self.world.settle()
+
+    def moderate(self):
+        "The manager approves the offers but one; a price is then changed"
+        seller = self.sellers[0]
+        goods = self.offers_of(seller, 'good')
+        refused = max(goods, key=lambda o: o.price) if len(goods) > 2 else None
+        for offer in self.manager.offers():
+            if refused and offer.code == refused.code:
+                self.manager.refuse_offer(
+                    offer, "Allégation que rien ne prouve.")
+        self.manager.approve_offers(self.manager.offers())
+        self.world.settle()
+        if refused:
+            offer = seller.find_offer(refused.code)
+            self.refusals.append(refused)
+            self.say(f"{offer.name}: {offer.state}: {offer.reason}")
+            goods.remove(refused)
+        self.goods = goods
+        changed = goods[-1]
+        price = (changed.price * Decimal('1.1')).quantize(Decimal('0.01'))
+        seller.change_price(changed.code, price)
+        self.world.settle()
+        self.say(f"{changed.name}: {price} waits for approval, "
+            f"{changed.price} keeps selling")
+        for buyer in self.buyers:
+            buyer.fetch_offers()
+
+    def agree_routes(self):
+        "Buyers and sellers agree on the route of their messages"
+        first, second = self.buyers[:2]
+        for buyer in [first, second]:
+            for seller in self.sellers[:2]:
+                direct = (buyer, seller) == (second, self.sellers[0])
+                buyer.relate(
+                    seller, community=self.manager,
+                    trust_party=None if direct else self.trust)
+        self.world.settle()
+        self.say(f"{second.company} and {self.sellers[0].company} deal "
+            "directly, the others through the trust party")
+
+    def order(self):
+        "Both buyers order goods and services in their own purchases"
+        first, second = self.buyers[:2]
+        farm, service = self.sellers[:2]
+        amounts = [Decimal(20), Decimal(6), Decimal(4)]
+        goods = dict(zip(self.goods, amounts))
+        self._refused_price(first, farm)
+        for buyer, direct, lines in [
+                (first, False, goods),
+                (second, True, {self.goods[0]: Decimal(8)})]:
+            self._order(buyer, farm, lines, direct)
+        offer = (self.offers_of(service, 'service')
+            or self.offers_of(service))[0]
+        for buyer in [first, second]:
+            self._order(
+                buyer, service, {offer: offer.min_quantity or Decimal(1)})
+        self.world.settle()
+
+    def _order(self, buyer, seller, lines, direct=False):
+        lines = {
+            o: max(q, o.min_quantity or q) for o, q in lines.items()}
+        purchase = buyer.order(
+            buyer.relation(seller, direct),
+            {buyer.item(seller, o.code): q for o, q in lines.items()})
+        self.deals.append(Deal(buyer, seller, purchase, lines, direct))
+        self.say(f"{buyer.company} orders {purchase.total_amount} from "
+            f"{seller.company}{', directly' if direct else ''}")
+
+    def _refused_price(self, buyer, seller):
+        "An order at another price does not leave the buyer's instance"
+        offer = self.goods[0]
+        item = buyer.item(seller, offer.code)
+        Purchase = buyer.model('purchase.purchase')
+        purchase = Purchase(party=self._party(buyer, seller))
+        purchase.relation = buyer.relation(seller)
+        line = purchase.lines.new()
+        line.product = item.product
+        line.quantity = 10
+        line.unit_price = offer.price / 2
+        purchase.save()
+        try:
+            purchase.click('quote')
+            purchase.click('confirm')
+        except Fault as exception:
+            self.say(f"refused: {_text(exception)}")
+        else:
+            raise DemoError("an order at another price was not refused")
+        purchase.reload()
+        if purchase.state == 'quotation':
+            purchase.click('draft')
+        purchase.click('cancel')
+
+    def _party(self, buyer, seller):
+        return buyer.peer(seller).party
+
+    def answer(self):
+        "The sellers accept, one of them with a smaller quantity"
+        for deal in self.deals:
+            sale = deal.seller.sale(deal.purchase)
+            if deal is self.deals[0]:
+                line = sale.lines[0]
+                line.quantity -= 2
+                sale.edi_answer = "Il n'en reste plus assez."
+                sale.save()
+                deal.ordered = dict(deal.lines)
+                deal.lines[self.goods[0]] -= 2
+            sale.click('confirm')
+            deal.sale = sale
+        self.world.settle()
+        changed = self.deals[0]
+        purchase = changed.purchase
+        purchase.reload()
+        if purchase.edi_state != 'changed':
+            raise DemoError("the buyer did not see the changed quantity")
+        self.say(f"{changed.buyer.company}: {purchase.edi_answer}")
+        purchase.click('edi_accept')
+        self.world.settle()
+        for deal in self.deals:
+            deal.purchase.reload()
+            if deal.purchase.state != 'processing':
+                raise DemoError(
+                    f"{deal.purchase.rec_name} is {deal.purchase.state}")
+
+    def deliver(self):
+        "A delivery in two parts, and a difference at the reception"
+        first = self.deals[0]
+        offer = self.goods[0]
+        part = first.lines[offer] / 2
+        first.seller.ship(first.sale, {offer.code: part})
+        self.world.settle()
+        first.missing = {offer.code: Decimal(1)}
+        first.buyer.receive(first.purchase, {offer.code: part - 1})
+        self.world.settle()
+        self.say(f"{first.seller.company} ships {part} of "
+            f"{first.lines[offer]} {offer.name}; {part - 1} arrive")
+        first.seller.ship(first.sale)
+        self.world.settle()
+        first.buyer.receive(first.purchase)
+        for deal in self.deals[1:]:
+            if any(o.kind == 'good' for o in deal.lines):
+                deal.seller.ship(deal.sale)
+                self.world.settle()
+                deal.buyer.receive(deal.purchase)
+        self.world.settle()
+
+    def invoice(self):
+        "The sellers invoice; a credit note settles the difference"
+        for deal in self.deals:
+            deal.seller.invoice(deal.sale)
+        self.world.settle()
+        first = self.deals[0]
+        credit = first.seller.credit_difference(first.sale)
+        self.world.settle()
+        for deal in self.deals:
+            deal.buyer.post_supplier_invoices()
+        self.world.settle()
+        self.say(f"credit note {credit.number} of "
+            f"{-credit.total_amount} for what did not arrive")
+
+    def settle_payments(self):
+        "The buyers pay, the sellers reconcile with their bank statements"
+        for seller in self.sellers[:2]:
+            receipts = []
+            for deal in self.deals:
+                if deal.seller is not seller or deal is self.deals[-1]:
+                    continue
+                party = self._party(deal.buyer, seller)
+                invoices = deal.buyer.supplier_invoices(
+                    ('party', '=', party.id), ('state', '=', 'posted'))
+                amount = deal.buyer.pay(*invoices)
+                receipts.append((seller.peer(deal.buyer).party, amount))
+                self.say(f"{deal.buyer.company} pays {amount} to "
+                    f"{seller.company}")
+            self.world.settle()
+            seller.bank_statement(*receipts)
+        self.world.settle()
+        last = self.deals[-1]
+        self.say(f"{last.buyer.company} has 30 days to pay "
+            f"{last.seller.company}")
+
+    def charge_commission(self):
+        "The community invoices its commission on what the log proves"
+        self.commissions = self.manager.collect()
+        invoices = self.manager.invoice_commissions()
+        self.world.settle()
+        receipts = []
+        for seller in self.sellers[:2]:
+            due = seller.post_supplier_invoices()
+            if due:
+                amount = seller.pay(*due)
+                receipts.append((self.manager.peer(seller).party, amount))
+        self.world.settle()
+        self.manager.bank_statement(*receipts)
+        self.world.settle()
+        self.commission_invoices = invoices
+        for invoice in invoices:
+            invoice.reload()
+            self.say(f"{invoice.party.name}: {invoice.total_amount} "
+                f"({invoice.state})")
+
+
+class Deal:
+    "A purchase and the sale that it became; lines are {offer: quantity}"
+
+    def __init__(self, buyer, seller, purchase, lines, direct):
+        self.buyer = buyer
+        self.seller = seller
+        self.purchase = purchase
+        self.lines = lines
+        self.direct = direct
+        self.sale = None
+
+    def __str__(self):
+        return f"{self.buyer.name} > {self.seller.name}"
+
+
+def _text(exception):
+    return ' '.join(exception.faultString.split())

@@ -1,0 +1,105 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"The instances of the demonstration: made, started, waited for, stopped"
+import re
+import secrets
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+
+from ..instance import Specification, create
+from ..server import Server
+from .actor import DemoError, wait
+from .member import Member
+from .office import Manager, Operator
+
+LOGIN = 'demo'
+RETRY = 1
+
+
+class World:
+    "Who takes part, each with an instance in the folder"
+
+    def __init__(
+            self, folder, community, trust, members, intruder,
+            web_root=None):
+        self.folder = folder
+        self.web_root = web_root
+        self.members = []
+        self.actors = []
+        self._specifications = []
+        self.trust = self._add('trust', trust, 'trust', Operator)
+        self.manager = self._add('community', community, 'community', Manager)
+        for member in members:
+            self.members.append(
+                self._add(name_of(member), member, 'actor', Member, member))
+        self.intruder = self._add(
+            name_of(intruder), intruder, 'actor', Member, intruder)
+        self._members = {
+            self.trust: trust, self.manager: community,
+            self.intruder: intruder,
+            **{m: m.member for m in self.members}}
+
+    def _add(self, name, who, role, Actor, *args):
+        password = secrets.token_urlsafe(9)
+        names = {s.name for s in self._specifications}
+        while name in names:
+            name += '_'
+        self._specifications.append(Specification(
+                name=name, role=role, company=who.name, siren=who.siren,
+                vat_number=who.vat_number, street=who.street,
+                postal_code=who.postal_code, city=who.city,
+                country=who.country, email=who.email, phone=who.phone,
+                iban=who.iban, local=True, retry=RETRY, fetch=RETRY,
+                web_root=self.web_root, password=secrets.token_urlsafe(9),
+                users=[{
+                        'login': LOGIN,
+                        'name': who.name,
+                        'password': password,
+                        'groups': Actor.groups,
+                        }]))
+        actor = Actor(Server(self.folder, name), LOGIN, password, *args)
+        self.actors.append(actor)
+        return actor
+
+    def identifier(self, actor):
+        "Return by which identifier the actor takes part"
+        return self._members[actor].identifier(
+            self._members[self.manager].siren)
+
+    def create(self, progress):
+        create(self.folder, self._specifications, progress)
+
+    def start(self):
+        for actor in self.actors:
+            actor.server.start()
+        for actor in self.actors:
+            actor.server.wait_ready()
+        with ThreadPoolExecutor(2) as executor:
+            # Each loads its modules at the first call
+            list(executor.map(lambda a: a.config, self.actors))
+
+    def stop(self):
+        for actor in self.actors:
+            actor.server.stop()
+
+    def settle(self, *without, timeout=90):
+        "Wait until all messages have arrived and taken effect"
+        actors = [a for a in self.actors if a not in without]
+
+        def settled():
+            for actor in actors:
+                if troubles := actor.troubles():
+                    raise DemoError('\n'.join(
+                            f"{actor.name}: {m.rec_name}: {m.state}: "
+                            f"{m.error}" for m in troubles))
+            return not any(a.pending() for a in actors)
+        wait(settled, "the exchange of all messages", timeout)
+
+
+def name_of(member):
+    "Return a name of database for the member"
+    text = unicodedata.normalize('NFKD', member.name.lower())
+    words = re.findall(
+        r'[a-z0-9]+', text.encode('ascii', 'ignore').decode())
+    name = '_'.join(words[:2])[:24]
+    return name if name[:1].isalpha() else f'm_{name}'.rstrip('_')

@@ -1,0 +1,69 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+import argparse
+from pathlib import Path
+
+from trycoton.protocol import evidence
+from trycoton.protocol.errors import ProtocolError
+from trycoton.protocol.policy import Policy
+
+from . import CommandError, output
+
+DESCRIPTION = """\
+Verify an evidence file, with no network and without Tryton.
+
+Whom to trust is said here, never by the file: the verifier key of a log, the
+signing key of a community under its identifier (0225:123456789+id+key), or a
+policy in a file (c2sp.org/tlog-policy, with lines "community VKEY" as well).
+"""
+EPILOG = """\
+Exit status: 0 verified, 1 refused, 3 consistent but the signers are not
+established, 2 the verification could not be made.
+"""
+
+
+def add_arguments(parser):
+    "Add the arguments of the command to its parser"
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument(
+        '--policy', metavar='FILE',
+        help="a policy that tells whom you trust")
+    trust.add_argument(
+        '--key', metavar='VKEY', action='append', default=[],
+        help="the key of a log or community that you trust (repeatable)")
+    parser.add_argument('file', metavar='FILE', help="the evidence file")
+
+
+def run(options):
+    "Print what was checked and return the status of the verification"
+    try:
+        policy = get_policy(options)
+    except ProtocolError as exception:
+        raise CommandError(f"whom to trust is not understood: {exception}")
+    report = evidence.verify(Path(options.file).read_bytes(), policy)
+    output(options, {
+            'file': options.file,
+            'status': report.status,
+            'result': report.result,
+            'checks': [vars(check) for check in report.checks],
+            },
+        '\n'.join([
+                *(f"{get_mark(c):8}{c.text}" for c in report.checks),
+                f"{options.file}: {report.result}"]))
+    return report.status
+
+
+def get_policy(options):
+    "Return the policy of the options; raise OSError or Malformed"
+    if options.policy:
+        return Policy.parse(Path(options.policy).read_bytes())
+    return Policy.of(key.strip() for key in options.key)
+
+
+def get_mark(check):
+    "Return the word for what a check found"
+    if check.ok:
+        return "ok"
+    return "unknown" if check.name in evidence.TRUST else "WRONG"
