@@ -28,21 +28,6 @@ HELD = {'waiting', 'changed'}
 class Purchase(ExchangeMixin, metaclass=PoolMeta):
     __name__ = 'purchase.purchase'
 
-    relation = fields.Many2One(
-        'cooperative.edi.relation', "Relation", ondelete='RESTRICT',
-        domain=[
-            ('company', '=', Eval('company', -1)),
-            If(Eval('state') == 'draft', [
-                    ('peer.party', '=', Eval('party', -1)),
-                    ('state', '=', 'agreed'),
-                    ], []),
-            ],
-        states={
-            'readonly': Eval('state') != 'draft',
-            },
-        help="The order is sent under this agreement with the supplier, and "
-        "waits for the answer once confirmed.\n"
-        "Leave empty to send nothing.")
     edi_state = fields.Selection(
         STATES, "Answer", required=True, readonly=True, sort=False,
         states={
@@ -58,6 +43,21 @@ class Purchase(ExchangeMixin, metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        cls.relation.readonly = False
+        cls.relation.domain = [
+            ('company', '=', Eval('company', -1)),
+            If(Eval('state') == 'draft', [
+                    ('peer.party', '=', Eval('party', -1)),
+                    ('state', '=', 'agreed'),
+                    ], []),
+            ]
+        cls.relation.states = {
+            'readonly': Eval('state') != 'draft',
+            }
+        cls.relation.help = (
+            "The order is sent under this agreement with the supplier, and "
+            "waits for the answer once confirmed.\n"
+            "Leave empty to send nothing.")
         cls._buttons.update(
             edi_accept={
                 'invisible': Eval('edi_state') != 'changed',

@@ -406,7 +406,10 @@ class Document_Purchase(metaclass=PoolMeta):
             move.shipment = shipment
             moves.append(move)
         Move.save(moves)
-        # What is not despatched yet needs other moves
+        # What is not despatched yet is awaited by one move again
+        Move.delete([
+                m for _, line in lines for m in line.moves
+                if m.state == 'draft' and not m.shipment and m not in moves])
         Purchase.__queue__.process(
             list({line.purchase for _, line in lines}))
         return shipment

@@ -403,5 +403,6 @@ class ItemOrder(Wizard):
 
     def do_order(self, action):
         purchases = {i.purchase() for i in self.records}
-        action['views'].reverse()
+        if len(purchases) == 1:
+            action['views'].reverse()
         return action, {'res_id': [p.id for p in purchases]}

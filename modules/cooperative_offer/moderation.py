@@ -6,6 +6,7 @@ from itertools import groupby
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
+from trytond.model.exceptions import ValidationError
 from trytond.modules.company.model import employee_field, set_employee
 from trytond.modules.currency.fields import Monetary
 from trytond.modules.product import price_digits
@@ -353,7 +354,9 @@ class Document(metaclass=PoolMeta):
         cls._check_catalogue(catalogue)
         try:
             Moderation.receive(message, community, catalogue)
-        except (OfferUnitError, OfferCurrencyError) as exception:
+        except (
+                OfferUnitError, OfferCurrencyError,
+                ValidationError) as exception:
             raise DocumentRefused('BV', str(exception)) from exception
 
     @classmethod

@@ -21,7 +21,14 @@ class Purchase(metaclass=PoolMeta):
     def _check_offers(self):
         "Raise an error for a line that no approved offer allows"
         pool = Pool()
+        Community = pool.get('cooperative.community')
         Line = pool.get('purchase.line')
+        community = Community.of_peer(self.relation.community)
+        if not community or not community.membership.has_role('buyer'):
+            raise OfferOrderError(gettext(
+                    'cooperative_offer.msg_purchase_membership',
+                    purchase=self.rec_name,
+                    community=self.relation.community.rec_name))
         for line in self.line_lines:
             line.offer = line.approved_offer()
         Line.save(self.line_lines)

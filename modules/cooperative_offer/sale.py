@@ -71,10 +71,13 @@ class Document(metaclass=PoolMeta):
         left = version.quantity_left
         if left is not None:
             left -= ordered
+        unit, currency = version.unit, version.currency
         return version.refusal(
             float(line.quantity),
-            cls.unit(line.unit, like=version.unit),
-            line.price, cls.currency(order.currency), order.date, left)
+            unit if line.unit == unit.unece_code else None,
+            line.price,
+            currency if order.currency == currency.code else None,
+            order.date, left)
 
     @classmethod
     def _sale_line(cls, sale, order, ordered):

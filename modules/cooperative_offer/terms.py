@@ -119,11 +119,12 @@ class TermsMixin:
             'code': line.item.seller_code,
             'name': line.item.name,
             'description': line.item.description,
-            'kind': line.kind or 'good',
+            'kind': line.kind if line.kind in dict(KINDS) else 'good',
             'unit': cls._unit(line.unit),
             'price': line.price,
             'currency': cls._currency(line.currency),
-            'vat_category': line.item.vat_category,
+            'vat_category': (line.item.vat_category
+                if line.item.vat_category in dict(VAT_CATEGORIES) else None),
             'vat_rate': ratio(line.item.vat_rate),
             'min_quantity': _float(line.min_quantity),
             'quantity': _float(line.max_quantity),
@@ -157,9 +158,15 @@ class TermsMixin:
         return ((not self.valid_from or self.valid_from <= date)
             and (not self.valid_to or date <= self.valid_to))
 
+    @property
+    def _price_digits(self):
+        exponent = self.price.normalize().as_tuple().exponent
+        return max(self.currency.digits, -exponent)
+
     def refusal(self, quantity, unit, price, currency, date, left):
         """Return in words why what is ordered does not follow the terms, or
-        None.  left is what can still be ordered, None without limit."""
+        None.  unit and currency are None if unknown here, left is what can
+        still be ordered, None without limit."""
         pool = Pool()
         Lang = pool.get('ir.lang')
         lang = Lang.get()
@@ -172,7 +179,8 @@ class TermsMixin:
         if price != self.price or currency != self.currency:
             return gettext(
                 'cooperative_offer.msg_order_price',
-                price=lang.currency(self.price, self.currency, digits=None),
+                price=lang.currency(
+                    self.price, self.currency, digits=self._price_digits),
                 **names)
         if self.min_quantity and quantity < self.min_quantity:
             return gettext(

@@ -266,6 +266,32 @@ class SellerTestCase(OfferTestCase):
         self.assertTrue(Offer(offer.id).reason)
 
     @with_transaction()
+    def test_unknown_unit(self):
+        "Test a catalogue that the community cannot read is refused"
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        Moderation = pool.get('cooperative.offer.moderation')
+        Offer = pool.get('cooperative.offer')
+        market = Market()
+        offer = market.offer()
+        with market.seller.context():
+            market.kilogram.unece_code = 'XXX'
+            market.kilogram.save()
+            Offer.submit([offer])
+            market.kilogram.unece_code = 'KGM'
+            market.kilogram.save()
+        market.exchange()
+
+        self.assertFalse(Moderation.search([]))
+        message, = Message.search([
+                ('kind', '=', 'catalogue'),
+                ('direction', '=', 'in'),
+                ])
+        self.assertEqual(message.state, 'refused')
+        self.assertEqual(offer.state, 'refused')
+        self.assertIn('XXX', offer.reason)
+
+    @with_transaction()
     def test_incomplete(self):
         "Test an offer without code is not submitted"
         Offer = Pool().get('cooperative.offer')
@@ -515,6 +541,21 @@ class BuyerTestCase(OfferTestCase):
         with market.buyer.context():
             with self.assertRaises(OfferOrderError):
                 Purchase.confirm([purchase])
+
+    @with_transaction()
+    def test_order_suspended(self):
+        "Test a suspended member does not order"
+        Purchase = Pool().get('purchase.purchase')
+        self.market = market = Market()
+        market.on_sale()
+        item, = market.synchronise()
+        purchase = market.purchase(item)
+        own = market.buyer.community.membership
+        own.state = 'suspended'
+        own.save()
+        with market.buyer.context():
+            with self.assertRaises(OfferOrderError):
+                Purchase.quote([purchase])
 
     @with_transaction()
     def test_order_outside_community(self):

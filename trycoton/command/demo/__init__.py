@@ -129,12 +129,15 @@ class _Demonstration:
         try:
             self.tell("The instances are made")
             world.create(self.say)
+            world.save_logins()
             world.start()
             for actor in world.actors:
                 instance = actor.server.instance
                 self.say(f"{instance.name}: {instance.company}, "
                     f"port {instance.port}")
-            story = Story(world, self.offers, self.tell, self.say)
+            story = Story(
+                world, self.offers, self.tell, self.say,
+                pause=self.options.pause)
             story.play()
             report = self.keep(story)
             if not self.options.serve:

@@ -5,6 +5,7 @@
 Nothing here knows more than what the person sees and presses.
 """
 import datetime as dt
+import threading
 import time
 from decimal import Decimal
 
@@ -52,7 +53,7 @@ class Actor:
         self.server = server
         self.login = login
         self.password = password
-        self._config = None
+        self._local = threading.local()
 
     @property
     def name(self):
@@ -64,14 +65,15 @@ class Actor:
 
     @property
     def config(self):
-        if not self._config:
-            from proteus.config import set_xmlrpc_session
-            # The session of a client: the password is hashed only once
-            self._session = set_xmlrpc_session(
+        "The session of the person in this thread, as proteus wants it"
+        from proteus.config import set_xmlrpc_session
+        if not hasattr(self._local, 'config'):
+            # The password is hashed only once for all the calls
+            self._local.session = set_xmlrpc_session(
                 self.server.instance.rpc_url, self.login, self.password)
-            self._config = self._session.__enter__()
-            self._config.skip_warning = True
-        return self._config
+            self._local.config = self._local.session.__enter__()
+            self._local.config.skip_warning = True
+        return self._local.config
 
     def model(self, name):
         from proteus import Model

@@ -16,12 +16,12 @@ class Member(Actor):
 
     # Joining
 
-    def join(self, manager):
+    def join(self, address, fingerprint):
         "Apply to the community, the charter read and fingerprints compared"
         wizard = self.wizard('cooperative.community.join')
-        wizard.form.url = manager.url()
+        wizard.form.url = address
         wizard.execute('compare')
-        if wizard.form.fingerprint != manager.fingerprint:
+        if wizard.form.fingerprint != fingerprint:
             raise DemoError(f"{self.name}: not the fingerprint given")
         wizard.form.compared = True
         wizard.execute('roles')
@@ -150,9 +150,12 @@ class Member(Actor):
 
     # Selling
 
-    def sale(self, purchase):
-        "Return the sale that the purchase of a customer became"
-        return self.find_one('sale.sale', ('reference', '=', purchase.number))
+    def sale(self, buyer, purchase):
+        "Return the sale that the purchase of the buyer became"
+        return self.find_one(
+            'sale.sale',
+            ('relation.peer.identifier', '=', buyer.identifier),
+            ('reference', '=', purchase.number))
 
     def shipment_out(self, sale):
         "Return the shipment of the sale that is to be prepared"
@@ -205,11 +208,12 @@ class Member(Actor):
 
     def receive(self, purchase, received=None):
         "Receive what the supplier sent, or only the quantities by code"
-        shipment = self.find_one(
-            'stock.shipment.in',
-            ('incoming_moves.origin.purchase', '=', purchase.id,
-                'purchase.line'),
-            ('state', '=', 'draft'))
+        purchase.reload()
+        shipments = [s for s in purchase.shipments if s.state == 'draft']
+        if len(shipments) != 1:
+            raise DemoError(
+                f"{self.name}: {len(shipments)} shipments to receive")
+        shipment, = shipments
         for move in shipment.incoming_moves:
             code = move.origin.product_supplier.code
             if received and code in received:

@@ -24,11 +24,13 @@ class Story:
     """The story, told step by step
 
     world gives the actors, offers are those of the catalogue, tell is called
-    with the title of each step and say with what happened in it.
+    with the title of each step and say with what happened in it.  With pause
+    the trust party is stopped while the orders are made.
     """
 
-    def __init__(self, world, offers, tell, say):
+    def __init__(self, world, offers, tell, say, pause=False):
         self.world = world
+        self.pause = pause
         self.tell = tell
         self.say = say
         self.manager = world.manager
@@ -77,9 +79,12 @@ class Story:
     def join(self):
         "The members apply, and one applicant is refused"
         applicants = [*self.applicants, self.intruder]
-        for actor in applicants:
+        address, fingerprint = self.manager.url(), self.manager.fingerprint
+
+        def apply(actor):
             actor.identify(self.world.identifier(actor))
-            actor.join(self.manager)
+            actor.join(address, fingerprint)
+        self.world.together(apply, applicants)
         self.world.settle()
         self.manager.refuse(
             self.intruder, "La charte exclut la revente sans transformation.")
@@ -93,32 +98,31 @@ class Story:
 
     def pay_fees(self):
         "The fees are invoiced, paid and reconciled"
-        receipts = []
-        for actor in self.applicants:
+        def pay(actor):
             actor.synchronise()
             actor.accept_trust_party(self.trust)
-            invoices = actor.post_supplier_invoices()
-            amount = actor.pay(*invoices)
-            receipts.append(
-                (self.manager.peer(actor).party, amount))
+            return actor.pay(*actor.post_supplier_invoices())
+        amounts = self.world.together(pay, self.applicants)
+        receipts = [
+            (self.manager.peer(a).party, amount)
+            for a, amount in zip(self.applicants, amounts)]
         self.world.settle()
         self.manager.bank_statement(*receipts)
         self.world.settle()
         for actor in self.applicants:
             if actor.membership.state != 'active':
                 raise DemoError(f"{actor.name} is not an active member")
-            actor.synchronise()
-        self.world.settle()
+        self.world.together(lambda a: a.synchronise(), self.applicants)
         self.say(f"{len(receipts)} fees of {FEE} paid, "
             f"{sum(a for _, a in receipts)} received")
 
     def publish(self):
         "The offerers enter their products and offer them"
-        for seller in self.sellers:
+        def offer(seller):
             offers = self.offers_of(seller)
-            products = {seller.make_product(o): o for o in offers}
-            seller.offer(products)
-            self.say(f"{seller.company}: {len(products)} offers")
+            seller.offer({seller.make_product(o): o for o in offers})
+            self.say(f"{seller.company}: {len(offers)} offers")
+        self.world.together(offer, self.sellers)
         self.world.settle()
 
     def moderate(self):
@@ -167,6 +171,9 @@ class Story:
         amounts = [Decimal(20), Decimal(6), Decimal(4)]
         goods = dict(zip(self.goods, amounts))
         self._refused_price(first, farm)
+        if self.pause:
+            self.trust.server.stop()
+            self.say("The trust party is stopped")
         for buyer, direct, lines in [
                 (first, False, goods),
                 (second, True, {self.goods[0]: Decimal(8)})]:
@@ -176,7 +183,19 @@ class Story:
         for buyer in [first, second]:
             self._order(
                 buyer, service, {offer: offer.min_quantity or Decimal(1)})
+        if self.pause:
+            self._resume()
         self.world.settle()
+
+    def _resume(self):
+        "Start the trust party again: what waited for it goes on"
+        waiting = [m for b in self.buyers[:2] for m in b.messages(
+                ('state', '=', 'waiting'), ('kind', '=', 'order'))]
+        if len(waiting) != 3:
+            raise DemoError(
+                f"{len(waiting)} orders wait for the trust party, not 3")
+        self.say(f"{len(waiting)} orders wait; it is started again")
+        self.trust.server.start().wait_ready()
 
     def _order(self, buyer, seller, lines, direct=False):
         lines = {
@@ -218,7 +237,7 @@ class Story:
     def answer(self):
         "The sellers accept, one of them with a smaller quantity"
         for deal in self.deals:
-            sale = deal.seller.sale(deal.purchase)
+            sale = deal.seller.sale(deal.buyer, deal.purchase)
             if deal is self.deals[0]:
                 line = sale.lines[0]
                 line.quantity -= 2
@@ -267,14 +286,15 @@ class Story:
 
     def invoice(self):
         "The sellers invoice; a credit note settles the difference"
-        for deal in self.deals:
-            deal.seller.invoice(deal.sale)
+        self.world.together(
+            lambda seller: [d.seller.invoice(d.sale) for d in self.deals
+                if d.seller is seller], self.sellers[:2])
         self.world.settle()
         first = self.deals[0]
         credit = first.seller.credit_difference(first.sale)
         self.world.settle()
-        for deal in self.deals:
-            deal.buyer.post_supplier_invoices()
+        self.world.together(
+            lambda b: b.post_supplier_invoices(), self.buyers[:2])
         self.world.settle()
         self.say(f"credit note {credit.number} of "
             f"{-credit.total_amount} for what did not arrive")

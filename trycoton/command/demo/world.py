@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "The instances of the demonstration: made, started, waited for, stopped"
+import json
 import re
 import secrets
 import unicodedata
@@ -14,6 +15,7 @@ from .office import Manager, Operator
 
 LOGIN = 'demo'
 RETRY = 1
+TOGETHER = 4
 
 
 class World:
@@ -69,14 +71,36 @@ class World:
     def create(self, progress):
         create(self.folder, self._specifications, progress)
 
+    def save_logins(self):
+        "Write who may log in where, for those who look at it afterwards"
+        path = self.folder / 'logins.json'
+        logins = [{
+                'name': a.name,
+                'company': a.company,
+                'port': a.server.instance.port,
+                'database': a.name,
+                'login': a.login,
+                'password': a.password,
+                } for a in self.actors]
+        path.touch(mode=0o600)
+        path.write_text(
+            json.dumps(logins, ensure_ascii=False, indent=2) + '\n',
+            encoding='utf-8')
+
     def start(self):
         for actor in self.actors:
             actor.server.start()
         for actor in self.actors:
             actor.server.wait_ready()
-        with ThreadPoolExecutor(2) as executor:
-            # Each loads its modules at the first call
-            list(executor.map(lambda a: a.config, self.actors))
+        # The first here: proteus wants a configuration in this thread
+        self.trust.config
+        # Each loads its modules at the first call
+        self.together(lambda a: a.find('ir.lang', limit=1), self.actors)
+
+    def together(self, function, actors):
+        "Call the function for the actors, several at a time"
+        with ThreadPoolExecutor(TOGETHER) as executor:
+            return list(executor.map(function, actors))
 
     def stop(self):
         for actor in self.actors:
