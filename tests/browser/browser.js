@@ -8,7 +8,7 @@ const readline = require("readline");
 
 const [driver, executablePath, width, height] = process.argv.slice(2);
 const {chromium} = require(path.join(driver, "node_modules/playwright-core"));
-const TIMEOUT = 60000;
+const TIMEOUT = 20000;
 
 // What a person sees: the texts and the values of what is displayed
 function look() {
@@ -30,7 +30,7 @@ function look() {
         } else if (node.tagName == "SELECT") {
             text = node.selectedOptions[0]?.text ?? "";
         } else if (["INPUT", "TEXTAREA"].includes(node.tagName) &&
-            node.type != "password") {
+            !["checkbox", "password"].includes(node.type)) {
             text = node.value;
         }
         text = text.replace(/[ \n\t]+/g, " ").trim();
@@ -51,27 +51,41 @@ function look() {
     const page = await context.newPage();
     const errors = [];
     page.on("pageerror", error => errors.push(String(error)));
+    const visible = ({selector, text, nth}) => {
+        let locator = page.locator(selector).filter({visible: true});
+        if (text) {
+            const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+            locator = locator.filter(
+                {hasText: RegExp(`^\\s*${escaped}\\s*$`)});
+        }
+        return locator.nth(nth ?? 0);
+    };
     const commands = {
         open: async ({url}) => {
             await page.goto(url);
         },
-        click: ({selector, text, double}) => {
-            let locator = page.locator(selector).filter({visible: true});
-            if (text) {
-                // As it is or with the mark of the labels
-                const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-                locator = locator.filter(
-                    {hasText: RegExp(`^\\s*${escaped}(\\s:)?\\s*$`)});
-            }
-            return locator.first().click({clickCount: double ? 2 : 1});
-        },
-        fill: ({selector, text}) => page.locator(selector).fill(text),
+        click: options => visible(options).click(
+            {clickCount: options.double ? 2 : 1}),
+        fill: ({text, ...options}) => visible(options).fill(text),
         press: ({key}) => page.keyboard.press(key),
-        wait: ({selector}) => page.locator(selector).filter(
-            {visible: true}).first().waitFor(),
+        has: options => visible(options).isVisible(),
+        wait: options => visible(options).waitFor(),
+        count: options => page.locator(options.selector).count(),
+        more: ({selector, count}) => page.waitForFunction(
+            ([selector, count]) =>
+                document.querySelectorAll(selector).length > count,
+            [selector, count]).then(() => null),
+        rest: async () => {
+            // A request may follow another
+            for (let quiet = 0; quiet < 2;) {
+                await page.waitForTimeout(300);
+                const busy = await page.locator("#processing").filter(
+                    {visible: true}).count();
+                quiet = busy ? 0 : quiet + 1;
+            }
+        },
         sleep: ({seconds}) => page.waitForTimeout(seconds * 1000),
         look: () => page.evaluate(look),
-        title: () => page.title(),
         errors: () => errors,
         screenshot: async ({path}) => {
             await page.mouse.move(0, 0);

@@ -86,7 +86,7 @@ def _next(view, model, path, iter_):
 
 
 def _add(widget, text, seen, x=0, y=0, width=None, height=None):
-    window = widget.get_window()
+    window = Gtk.Widget.get_window(widget)
     if not window:
         return
     _, left, top = window.get_origin()

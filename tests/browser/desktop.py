@@ -15,6 +15,8 @@ _CONFIG = """\
 [client]
 check_version = False
 lang = fr
+[login]
+profile = {name}
 [menu]
 pane = 240
 """
@@ -49,7 +51,7 @@ class Desktop:
                 'NO_AT_BRIDGE': '1',
                 }
             config = Path(folder) / 'tryton.conf'
-            config.write_text(_CONFIG)
+            config.write_text(_CONFIG.format(name=instance.name))
             self._start('openbox')
             self._client = self._start(
                 'dbus-run-session', '--', str(python),

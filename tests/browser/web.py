@@ -8,6 +8,8 @@ from pathlib import Path
 from . import clients
 
 SIZE = 1280, 800
+_MENU = '#menu .treeview td'
+_TAB = '#tabcontent > .tab-pane'
 
 
 class BrowserError(Exception):
@@ -20,6 +22,7 @@ class Web:
     Raise BrowserError when something is not found in time."""
 
     def __init__(self, driver):
+        self._expanded = set()
         self._process = subprocess.Popen(
             [
                 'node', str(Path(__file__).with_name('browser.js')),
@@ -48,30 +51,59 @@ class Web:
         self._do('wait', selector='input[type=password]')
         self._do('fill', selector='input[type=password]', text=password)
         self._do('press', key='Enter')
-        self._do('wait', selector='#menu .treeview td')
+        self._do('wait', selector=_MENU)
+        self._do('rest')
+
+    def expand(self, *names):
+        "Expand the menus, each inside the one before"
+        for i, name in enumerate(names):
+            if names[:i + 1] not in self._expanded:
+                self._do(
+                    'click', selector=_MENU, text=name,
+                    nth=names[:i].count(name))
+                self._do('rest')
+                self._expanded.add(names[:i + 1])
+
+    def has_menu(self, *names):
+        "Tell if the person may open the last of the menus"
+        *parents, name = names
+        if parents and not self.has_menu(*parents):
+            return False
+        self.expand(*parents)
+        return self._do(
+            'has', selector=_MENU, text=name, nth=parents.count(name))
 
     def menu(self, *names):
-        "Open the menus, each inside the one before"
-        for name in names:
-            self._do(
-                'click', selector='#menu .treeview td', text=name,
-                double=True)
-            self._do('sleep', seconds=1)
-        self._do('wait', selector='#tabcontent .tab-pane.active .form-tab')
+        "Open the last of the menus, each inside the one before"
+        *parents, name = names
+        self.expand(*parents)
+        count = self._do('count', selector=_TAB)
+        self._do(
+            'click', selector=_MENU, text=name, nth=parents.count(name),
+            double=True)
+        self._do('more', selector=_TAB, count=count)
+        self._do('rest')
 
-    def tab(self, name):
+    def part(self, name):
+        "Turn to this part of the list"
+        self._do('click', selector=f'{_TAB}.active .tab-domain a', text=name)
+        self._do('rest')
+
+    def page(self, name):
         "Turn to the page of the form"
-        self._do('click', selector='.form-notebook .nav-tabs a', text=name)
+        self._do('click', selector=f'{_TAB}.active .nav-tabs a', text=name)
+        self._do('rest')
 
     def row(self, text):
         "Open the record of the list with the text in a cell"
-        self._do('click', selector='.tab-pane.active .treeview td',
-            text=text, double=True)
-        self._do('wait', selector='.tab-pane.active .form')
+        self._do(
+            'click', selector=f'{_TAB}.active .treeview td', text=text,
+            double=True)
+        self._do('wait', selector=f'{_TAB}.active .form-container')
+        self._do('rest')
 
     def look(self):
         "Return the texts that are visible"
-        self._do('sleep', seconds=2)
         return self._do('look')
 
     def errors(self):

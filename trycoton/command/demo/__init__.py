@@ -155,10 +155,11 @@ class _Demonstration:
         from . import archive, report
         world = self.world
         self.tell("The proofs are exported")
-        counts = archive.save_messages(self.folder, world.actors)
+        counts = archive.save_messages(self.folder, world)
         archive.save_directories(self.folder, world.manager)
         archive.save_applications(self.folder, world.manager)
-        self.evidence = archive.save_evidence(self.folder, story.deals)
+        self.evidence = archive.save_evidence(
+            self.folder, world, story.deals)
         log = archive.save_log(self.folder, world.trust, _fetch)
         self.keys = [
             (self.folder / 'log' / 'key').read_text().strip(),
@@ -176,18 +177,20 @@ class _Demonstration:
             + (", with all servers stopped" if stopped else ""))
         archive.check_log(self.folder)
         self.say(f"log: {report['log']['size']} entries recomputed")
-        for path in self.evidence:
-            arguments = [
-                sys.executable, '-m', 'trycoton.command.main', 'verify']
-            for key in self.keys:
-                arguments += ['--key', key]
-            process = subprocess.run(
-                [*arguments, str(path)], capture_output=True, text=True)
-            if process.returncode:
-                raise CommandError(
-                    f"{path.name} was not verified:\n{process.stdout}"
-                    f"{process.stderr}")
-            self.say(f"{path.name}: verified")
+        self.world.together(self.verify_evidence, self.evidence)
+
+    def verify_evidence(self, path):
+        arguments = [
+            sys.executable, '-m', 'trycoton.command.main', 'verify']
+        for key in self.keys:
+            arguments += ['--key', key]
+        process = subprocess.run(
+            [*arguments, str(path)], capture_output=True, text=True)
+        if process.returncode:
+            raise CommandError(
+                f"{path.name} was not verified:\n{process.stdout}"
+                f"{process.stderr}")
+        self.say(f"{path.name}: verified")
 
     def conclusion(self, value):
         from . import report

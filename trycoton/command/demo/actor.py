@@ -40,6 +40,9 @@ TRUST_GROUPS = GROUPS + [
     'cooperative_trust.group_trust',
     ]
 
+MOVING = ['waiting', 'received']
+UNSETTLED = [*MOVING, 'parked', 'held', 'failed', 'refused']
+
 
 class DemoError(CommandError):
     "The story did not go as told"
@@ -134,14 +137,13 @@ class Actor:
         return self.find(
             'cooperative.edi.message', domain, order=[('id', 'ASC')])
 
-    def pending(self):
-        "Return the messages that still have to be sent or imported"
-        return self.messages(('state', 'in', ['waiting', 'received']))
-
-    def troubles(self):
-        "Return the messages that wait for a person"
-        return self.messages(
-            ('state', 'in', ['held', 'failed', 'refused', 'parked']))
+    def unsettled(self):
+        """Return the messages that still have to be sent or imported, or
+        that wait for a person, as dictionaries"""
+        Message = self.config.get_proxy('cooperative.edi.message')
+        return Message.search_read(
+            [('state', 'in', UNSETTLED)], 0, None, None,
+            ['rec_name', 'state', 'error'], self.config.context)
 
     # Trade
 
@@ -244,5 +246,5 @@ def wait(condition, what, timeout=90):
     while not (value := condition()):
         if time.monotonic() > limit:
             raise DemoError(f"{what} did not happen in {timeout} seconds")
-        time.sleep(0.1)
+        time.sleep(0.2)
     return value

@@ -8,35 +8,47 @@ from pathlib import Path
 
 from .actor import DemoError
 
+FIELDS = [
+    'kind', 'sender', 'created', 'data', 'signature', 'receipt',
+    'receipt_signature', 'relay_receipt', 'relay_receipt_signature']
 
-def save_messages(folder, actors):
+
+def save_messages(folder, world):
     """Write each message exchanged, as sent, beside its signature and
     receipt.  Return how many there are, by type."""
     documents = Path(folder, 'documents')
     statements = documents / 'json'
     statements.mkdir(parents=True, exist_ok=True)
-    sent = sorted(
-        ((actor, message) for actor in actors
-            for message in actor.messages(('direction', '=', 'out'))
-            if message.sender == actor.identifier),
-        key=lambda am: (am[1].created, am[0].name, am[1].id))
+    sent = sorted((
+            (message['created'], actor.name, message['id'], message)
+            for actor, messages in zip(
+                world.actors, world.together(_sent, world.actors))
+            for message in messages), key=lambda row: row[:3])
     counts = {}
-    for number, (actor, message) in enumerate(sent, 1):
-        counts[message.kind] = counts.get(message.kind, 0) + 1
-        is_document = '-' not in message.kind and bytes(
-            message.data).startswith(b'<')
+    for number, (_, name, _, message) in enumerate(sent, 1):
+        kind = message['kind']
+        counts[kind] = counts.get(kind, 0) + 1
+        is_document = message['data'].startswith(b'<')
         path = documents if is_document else statements
-        name = f"{number:03}-{actor.name}-{message.kind}"
+        name = f"{number:03}-{name}-{kind}"
         extension = 'xml' if is_document else 'json'
-        _write(path / f'{name}.{extension}', message.data)
-        _write(path / f'{name}.jws', message.signature)
+        _write(path / f'{name}.{extension}', message['data'])
+        _write(path / f'{name}.jws', message['signature'])
         for suffix, prefix in [('receipt', ''), ('relay-receipt', 'relay_')]:
-            receipt = getattr(message, f'{prefix}receipt')
-            if receipt:
+            if receipt := message[f'{prefix}receipt']:
                 _write(path / f'{name}.{suffix}', receipt)
                 _write(path / f'{name}.{suffix}.jws',
-                    getattr(message, f'{prefix}receipt_signature'))
+                    message[f'{prefix}receipt_signature'])
     return counts
+
+
+def _sent(actor):
+    "Return what the actor sent itself, as dictionaries"
+    Message = actor.config.get_proxy('cooperative.edi.message')
+    return Message.search_read([
+            ('direction', '=', 'out'),
+            ('sender', '=', actor.identifier),
+            ], 0, None, None, FIELDS, actor.config.context)
 
 
 def save_directories(folder, manager):
@@ -62,12 +74,12 @@ def _write(path, data):
     path.write_bytes(bytes(data))
 
 
-def save_evidence(folder, deals):
+def save_evidence(folder, world, deals):
     "Write the evidence file of each deal; return their paths"
     path = Path(folder, 'evidence')
     path.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for deal in deals:
+
+    def save(deal):
         wizard = deal.buyer.wizard(
             'cooperative.edi.evidence.export', [deal.purchase])
         file = path / (
@@ -75,8 +87,8 @@ def save_evidence(folder, deals):
             f"{deal.purchase.number}.evidence")
         file.write_bytes(bytes(wizard.form.file))
         wizard.execute('end')
-        paths.append(file)
-    return paths
+        return file
+    return world.together(save, deals)
 
 
 def save_log(folder, operator, fetch):

@@ -104,7 +104,7 @@ class Story:
             return actor.pay(*actor.post_supplier_invoices())
         amounts = self.world.together(pay, self.applicants)
         receipts = [
-            (self.manager.peer(a).party, amount)
+            (self._party(self.manager, a), amount)
             for a, amount in zip(self.applicants, amounts)]
         self.world.settle()
         self.manager.bank_statement(*receipts)
@@ -231,8 +231,9 @@ class Story:
             purchase.click('draft')
         purchase.click('cancel')
 
-    def _party(self, buyer, seller):
-        return buyer.peer(seller).party
+    def _party(self, actor, other):
+        "Return the party of the other in the books of the actor"
+        return actor.peer(other).party
 
     def answer(self):
         "The sellers accept, one of them with a smaller quantity"
@@ -301,38 +302,46 @@ class Story:
 
     def settle_payments(self):
         "The buyers pay, the sellers reconcile with their bank statements"
-        for seller in self.sellers[:2]:
-            receipts = []
-            for deal in self.deals:
-                if deal.seller is not seller or deal is self.deals[-1]:
-                    continue
-                party = self._party(deal.buyer, seller)
-                invoices = deal.buyer.supplier_invoices(
-                    ('party', '=', party.id), ('state', '=', 'posted'))
-                amount = deal.buyer.pay(*invoices)
-                receipts.append((seller.peer(deal.buyer).party, amount))
-                self.say(f"{deal.buyer.company} pays {amount} to "
-                    f"{seller.company}")
-            self.world.settle()
-            seller.bank_statement(*receipts)
+        paid = [d for d in self.deals if d is not self.deals[-1]]
+        amounts = {}
+
+        def pay(buyer):
+            for deal in paid:
+                if deal.buyer is buyer:
+                    amounts[deal] = self._pay(deal)
+        self.world.together(pay, self.buyers[:2])
+        self.world.settle()
+        self.world.together(lambda seller: seller.bank_statement(*[
+                    (self._party(seller, d.buyer), amounts[d])
+                    for d in paid if d.seller is seller]), self.sellers[:2])
         self.world.settle()
         last = self.deals[-1]
         self.say(f"{last.buyer.company} has 30 days to pay "
             f"{last.seller.company}")
+
+    def _pay(self, deal):
+        party = self._party(deal.buyer, deal.seller)
+        amount = deal.buyer.pay(*deal.buyer.supplier_invoices(
+                ('party', '=', party.id), ('state', '=', 'posted')))
+        self.say(f"{deal.buyer.company} pays {amount} to "
+            f"{deal.seller.company}")
+        return amount
 
     def charge_commission(self):
         "The community invoices its commission on what the log proves"
         self.commissions = self.manager.collect()
         invoices = self.manager.invoice_commissions()
         self.world.settle()
-        receipts = []
-        for seller in self.sellers[:2]:
+        sellers = self.sellers[:2]
+
+        def pay(seller):
             due = seller.post_supplier_invoices()
-            if due:
-                amount = seller.pay(*due)
-                receipts.append((self.manager.peer(seller).party, amount))
+            return seller.pay(*due) if due else None
+        amounts = self.world.together(pay, sellers)
         self.world.settle()
-        self.manager.bank_statement(*receipts)
+        self.manager.bank_statement(*[
+                (self._party(self.manager, seller), amount)
+                for seller, amount in zip(sellers, amounts) if amount])
         self.world.settle()
         self.commission_invoices = invoices
         for invoice in invoices:

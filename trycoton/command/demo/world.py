@@ -4,12 +4,13 @@
 import json
 import re
 import secrets
+import socket
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 from ..instance import Specification, create
 from ..server import Server
-from .actor import DemoError, wait
+from .actor import MOVING, DemoError, wait
 from .member import Member
 from .office import Manager, Operator
 
@@ -47,7 +48,8 @@ class World:
         while name in names:
             name += '_'
         self._specifications.append(Specification(
-                name=name, role=role, company=who.name, siren=who.siren,
+                name=name, role=role, company=who.name, port=free_port(),
+                siren=who.siren,
                 vat_number=who.vat_number, street=who.street,
                 postal_code=who.postal_code, city=who.city,
                 country=who.country, email=who.email, phone=who.phone,
@@ -106,18 +108,26 @@ class World:
         for actor in self.actors:
             actor.server.stop()
 
-    def settle(self, *without, timeout=90):
+    def settle(self, timeout=90):
         "Wait until all messages have arrived and taken effect"
-        actors = [a for a in self.actors if a not in without]
-
         def settled():
-            for actor in actors:
-                if troubles := actor.troubles():
-                    raise DemoError('\n'.join(
-                            f"{actor.name}: {m.rec_name}: {m.state}: "
-                            f"{m.error}" for m in troubles))
-            return not any(a.pending() for a in actors)
+            for actor in self.actors:
+                for message in actor.unsettled():
+                    if message['state'] in MOVING:
+                        return False
+                    raise DemoError(
+                        "{}: {rec_name}: {state}: {error}".format(
+                            actor.name, **message))
+            return True
         wait(settled, "the exchange of all messages", timeout)
+
+
+def free_port():
+    """Return a port that nobody listens on, any one: two demonstrations
+    may start at once"""
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
 
 
 def name_of(member):
