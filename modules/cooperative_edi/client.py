@@ -130,18 +130,21 @@ def _connection(parts, port, address):
         # The name may have another address by now: stay with the checked one
         sock = socket.create_connection((address, port), *args, **kwargs)
         guard = sock.dup()
-        timer = threading.Timer(DEADLINE, _hang_up, [guard])
+        timer = threading.Timer(
+            DEADLINE, _hang_up, [guard, connection.late])
         timer.daemon = True
         timer.start()
         connection.guards.append((timer, guard))
         return sock
     connection._create_connection = connect
     connection.guards = []
+    connection.late = threading.Event()
     return connection
 
 
-def _hang_up(sock):
+def _hang_up(sock, late):
     "End the connection of somebody who answers byte by byte"
+    late.set()
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
@@ -163,7 +166,7 @@ def request(method, url, data=None, headers=None):
         body = answer.read(MAX_SIZE + 1)
         if len(body) > MAX_SIZE:
             raise http.client.HTTPException("answer too large")
-        if any(timer.finished.is_set() for timer, _ in connection.guards):
+        if connection.late.is_set():
             raise http.client.HTTPException("answer too slow")
         return Response(answer.status, answer.headers, body)
     except (OSError, http.client.HTTPException, ValueError) as exception:

@@ -8,7 +8,7 @@ const readline = require("readline");
 
 const [driver, executablePath, width, height] = process.argv.slice(2);
 const {chromium} = require(path.join(driver, "node_modules/playwright-core"));
-const TIMEOUT = 20000;
+const TIMEOUT = 60000;
 
 // What a person sees: the texts and the values of what is displayed
 function look() {

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-SIZE = 1280, 800
+SIZE = 1280, 860
 TIMEOUT = 60
 _CONFIG = """\
 [client]
@@ -150,8 +150,9 @@ class Desktop:
         self._run('xdotool', 'mousemove', *map(str, SIZE))
         time.sleep(0.5)
         self._run(
-            'import', '-window', 'root', '-strip', '-define',
-            'png:compression-level=9', '-colors', '256', f'png8:{path}')
+            'import', '-window', 'root', '-strip',
+            '-define', 'png:compression-level=9',
+            '+dither', '-colors', '256', f'png8:{path}')
 
     def close(self):
         self._stack.close()

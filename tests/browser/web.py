@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import clients
 
-SIZE = 1280, 800
+SIZE = 1360, 768
 _MENU = '#menu .treeview td'
 _TAB = '#tabcontent > .tab-pane'
 

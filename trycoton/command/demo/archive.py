@@ -83,12 +83,11 @@ def save_evidence(folder, world, deals):
         wizard = deal.buyer.wizard(
             'cooperative.edi.evidence.export', [deal.purchase])
         file = path / (
-            f"{deal.buyer.name}-{deal.seller.name}-"
-            f"{deal.purchase.number}.evidence")
+            f"{deal.buyer.name}-{deal.seller.name}-{deal.number}.evidence")
         file.write_bytes(bytes(wizard.form.file))
         wizard.execute('end')
         return file
-    return world.together(save, deals)
+    return world.together(save, deals, lambda deal: deal.buyer)
 
 
 def save_log(folder, operator, fetch):

@@ -150,12 +150,12 @@ class Member(Actor):
 
     # Selling
 
-    def sale(self, buyer, purchase):
+    def sale(self, buyer, number):
         "Return the sale that the purchase of the buyer became"
         return self.find_one(
             'sale.sale',
             ('relation.peer.identifier', '=', buyer.identifier),
-            ('reference', '=', purchase.number))
+            ('reference', '=', number))
 
     def shipment_out(self, sale):
         "Return the shipment of the sale that is to be prepared"

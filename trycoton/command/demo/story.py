@@ -170,19 +170,20 @@ class Story:
         farm, service = self.sellers[:2]
         amounts = [Decimal(20), Decimal(6), Decimal(4)]
         goods = dict(zip(self.goods, amounts))
-        self._refused_price(first, farm)
+        self.world.together(
+            lambda buyer: self._refused_price(buyer, farm), [first])
         if self.pause:
             self.trust.server.stop()
             self.say("The trust party is stopped")
-        for buyer, direct, lines in [
-                (first, False, goods),
-                (second, True, {self.goods[0]: Decimal(8)})]:
-            self._order(buyer, farm, lines, direct)
         offer = (self.offers_of(service, 'service')
             or self.offers_of(service))[0]
-        for buyer in [first, second]:
-            self._order(
-                buyer, service, {offer: offer.min_quantity or Decimal(1)})
+        some = {offer: offer.min_quantity or Decimal(1)}
+        self.deals = self.world.together(self._order, [
+                Deal(first, farm, goods),
+                Deal(second, farm, {self.goods[0]: Decimal(8)}, direct=True),
+                Deal(first, service, some),
+                Deal(second, service, some),
+                ], lambda deal: deal.buyer)
         if self.pause:
             self._resume()
         self.world.settle()
@@ -197,15 +198,17 @@ class Story:
         self.say(f"{len(waiting)} orders wait; it is started again")
         self.trust.server.start().wait_ready()
 
-    def _order(self, buyer, seller, lines, direct=False):
-        lines = {
-            o: max(q, o.min_quantity or q) for o, q in lines.items()}
-        purchase = buyer.order(
-            buyer.relation(seller, direct),
-            {buyer.item(seller, o.code): q for o, q in lines.items()})
-        self.deals.append(Deal(buyer, seller, purchase, lines, direct))
-        self.say(f"{buyer.company} orders {purchase.total_amount} from "
-            f"{seller.company}{', directly' if direct else ''}")
+    def _order(self, deal):
+        buyer, seller = deal.buyer, deal.seller
+        deal.lines = {
+            o: max(q, o.min_quantity or q) for o, q in deal.lines.items()}
+        deal.purchase = buyer.order(
+            buyer.relation(seller, deal.direct),
+            {buyer.item(seller, o.code): q for o, q in deal.lines.items()})
+        deal.number = deal.purchase.number
+        self.say(f"{buyer.company} orders {deal.purchase.total_amount} from "
+            f"{seller.company}{', directly' if deal.direct else ''}")
+        return deal
 
     def _refused_price(self, buyer, seller):
         "An order at another price does not leave the buyer's instance"
@@ -237,17 +240,8 @@ class Story:
 
     def answer(self):
         "The sellers accept, one of them with a smaller quantity"
-        for deal in self.deals:
-            sale = deal.seller.sale(deal.buyer, deal.purchase)
-            if deal is self.deals[0]:
-                line = sale.lines[0]
-                line.quantity -= 2
-                sale.edi_answer = "Il n'en reste plus assez."
-                sale.save()
-                deal.ordered = dict(deal.lines)
-                deal.lines[self.goods[0]] -= 2
-            sale.click('confirm')
-            deal.sale = sale
+        self.world.together(
+            self._answer, self.deals, lambda deal: deal.seller)
         self.world.settle()
         changed = self.deals[0]
         purchase = changed.purchase
@@ -262,6 +256,15 @@ class Story:
             if deal.purchase.state != 'processing':
                 raise DemoError(
                     f"{deal.purchase.rec_name} is {deal.purchase.state}")
+
+    def _answer(self, deal):
+        sale = deal.sale = deal.seller.sale(deal.buyer, deal.number)
+        if deal is self.deals[0]:
+            sale.lines[0].quantity -= 2
+            deal.lines[self.goods[0]] -= 2
+            sale.edi_answer = "Il n'en reste plus assez."
+            sale.save()
+        sale.click('confirm')
 
     def deliver(self):
         "A delivery in two parts, and a difference at the reception"
@@ -353,12 +356,13 @@ class Story:
 class Deal:
     "A purchase and the sale that it became; lines are {offer: quantity}"
 
-    def __init__(self, buyer, seller, purchase, lines, direct):
+    def __init__(self, buyer, seller, lines, direct=False):
         self.buyer = buyer
         self.seller = seller
-        self.purchase = purchase
         self.lines = lines
         self.direct = direct
+        self.purchase = None
+        self.number = None
         self.sale = None
 
     def __str__(self):

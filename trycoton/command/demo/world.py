@@ -16,7 +16,6 @@ from .office import Manager, Operator
 
 LOGIN = 'demo'
 RETRY = 1
-TOGETHER = 4
 
 
 class World:
@@ -29,6 +28,7 @@ class World:
         self.web_root = web_root
         self.members = []
         self.actors = []
+        self._threads = {}
         self._specifications = []
         self.trust = self._add('trust', trust, 'trust', Operator)
         self.manager = self._add('community', community, 'community', Manager)
@@ -99,12 +99,21 @@ class World:
         # Each loads its modules at the first call
         self.together(lambda a: a.find('ir.lang', limit=1), self.actors)
 
-    def together(self, function, actors):
-        "Call the function for the actors, several at a time"
-        with ThreadPoolExecutor(TOGETHER) as executor:
-            return list(executor.map(function, actors))
+    def together(self, function, items, actor=lambda item: item):
+        """Return the results of the function for the items, called at the
+        same time for different actors.
+
+        Each actor has a thread for life: proteus keeps sessions and
+        descriptions of models by thread."""
+        futures = [
+            self._threads.setdefault(
+                actor(item), ThreadPoolExecutor(1)).submit(function, item)
+            for item in items]
+        return [future.result() for future in futures]
 
     def stop(self):
+        for thread in self._threads.values():
+            thread.shutdown(cancel_futures=True)
         for actor in self.actors:
             actor.server.stop()
 
