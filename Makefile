@@ -10,10 +10,11 @@ ARGS ?=
 # there
 export TRYCOTON_CONFORMANCE ?= $(realpath ../shared/conformance)
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo client test lint bench clean
 
 help:
 	@echo "make demo   run a whole deal between several instances"
+	@echo "make client install the clients to look at it with"
 	@echo "make test   run all the tests"
 	@echo "make lint   check the style of the sources and the documents"
 	@echo "make bench  measure the performance"
@@ -23,6 +24,9 @@ help:
 
 demo: $(VENV)/.installed
 	@$(BIN)/trycoton demo $(ARGS)
+
+client: $(VENV)/.installed
+	@$(BIN)/python -m tests.browser.clients
 
 test: $(VENV)/.test
 	@$(BIN)/python -m tests $(ARGS)

@@ -32,7 +32,7 @@ class Statement(ModelSQL, ModelView):
     trust_party = fields.Many2One(
         'cooperative.edi.peer', "Trust Party", required=True, readonly=True,
         ondelete='RESTRICT')
-    created = fields.Timestamp("Created", required=True, readonly=True)
+    created = fields.DateTime("Created", required=True, readonly=True)
     data = fields.Binary("Statement", required=True, readonly=True,
         filename='filename',
         help="The exact bytes that the trust party signed.")

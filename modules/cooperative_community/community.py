@@ -164,7 +164,7 @@ class Community(ModelSQL, ModelView):
         states={
             'invisible': Eval('role') != 'member',
             })
-    synchronised = fields.Timestamp("Synchronised", readonly=True,
+    synchronised = fields.DateTime("Synchronised", readonly=True,
         states={
             'invisible': Eval('role') != 'member',
             },

@@ -45,8 +45,8 @@ class Directory(ModelSQL, ModelView):
         'cooperative.community', "Community", required=True, readonly=True,
         ondelete='CASCADE')
     version = fields.Integer("Version", required=True, readonly=True)
-    created = fields.Timestamp("Created", required=True, readonly=True)
-    expires = fields.Timestamp("Expires", required=True, readonly=True)
+    created = fields.DateTime("Created", required=True, readonly=True)
+    expires = fields.DateTime("Expires", required=True, readonly=True)
     data = fields.Binary("Directory", required=True, readonly=True,
         filename='filename',
         help="The exact bytes that the community signed.")
@@ -254,7 +254,7 @@ class DirectoryRecord(ModelSQL, ModelView):
     record = fields.Binary("Record", readonly=True,
         help="Proves that the log of the trust party holds the digest.")
     attempts = fields.Integer("Attempts", readonly=True)
-    next_attempt = fields.Timestamp("Next Attempt", readonly=True)
+    next_attempt = fields.DateTime("Next Attempt", readonly=True)
     error = fields.Text("Error", readonly=True,
         states={
             'invisible': ~Eval('error'),

@@ -101,7 +101,7 @@ class Membership(Workflow, ModelSQL, ModelView):
     charter_version = fields.Integer("Charter Version", readonly=True,
         help="The version of the charter that the member accepted.")
     charter_date = fields.Date("Charter Accepted On", readonly=True)
-    applied = fields.Timestamp("Applied", readonly=True)
+    applied = fields.DateTime("Applied", readonly=True)
     joined_date = fields.Date("Joined", readonly=True,
         help="When the member was first accepted.")
     start_date = fields.Date("Start Date", readonly=True,

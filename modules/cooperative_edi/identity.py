@@ -268,8 +268,8 @@ class IdentityKey(ModelSQL, ModelView):
     kid = fields.Char("Key ID", required=True,
         help="The thumbprint of the public key.")
     public = fields.Char("Public Key", required=True)
-    valid_from = fields.Timestamp("Valid From", required=True)
-    valid_to = fields.Timestamp("Valid To")
+    valid_from = fields.DateTime("Valid From", required=True)
+    valid_to = fields.DateTime("Valid To")
 
     __access__ = {'identity'}
 

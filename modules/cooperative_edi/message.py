@@ -96,9 +96,9 @@ class Message(Workflow, ModelSQL, ModelView):
     document_number = fields.Char("Document", readonly=True,
         help="The number of the document in the books of who wrote it.")
     uuid = fields.Char("UUID", required=True, readonly=True)
-    created = fields.Timestamp("Created", required=True, readonly=True,
+    created = fields.DateTime("Created", required=True, readonly=True,
         help="When the sender wrote the message, by its clock.")
-    stored = fields.Timestamp("Stored", required=True, readonly=True,
+    stored = fields.DateTime("Stored", required=True, readonly=True,
         help="When the message was stored here.")
     sequence = fields.Integer("Sequence", required=True, readonly=True,
         help="The rank among the messages of the sender to the recipient.")
@@ -133,8 +133,8 @@ class Message(Workflow, ModelSQL, ModelView):
             'invisible': ~Eval('error'),
             })
     attempts = fields.Integer("Attempts", readonly=True)
-    next_attempt = fields.Timestamp("Not Before", readonly=True)
-    due = fields.Function(fields.Timestamp(
+    next_attempt = fields.DateTime("Not Before", readonly=True)
+    due = fields.Function(fields.DateTime(
             "Next Attempt",
             states={
                 'invisible': ~Eval('due'),
@@ -142,7 +142,7 @@ class Message(Workflow, ModelSQL, ModelView):
             help="When the message is sent again, if its address answers "
             "the others by then."),
         'get_due')
-    proof_at = fields.Timestamp("Next Proof", readonly=True,
+    proof_at = fields.DateTime("Next Proof", readonly=True,
         help="When the missing proofs are asked for again.")
     state = fields.Selection([
             ('waiting', "Waiting"),

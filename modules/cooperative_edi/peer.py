@@ -96,7 +96,7 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
 
     silences = fields.Integer("Failed Calls", readonly=True,
         help="How many times in a row it did not answer.")
-    silent_until = fields.Timestamp("Next Call", readonly=True,
+    silent_until = fields.DateTime("Next Call", readonly=True,
         states={
             'invisible': ~Eval('silences'),
             },
@@ -284,9 +284,9 @@ class PeerKey(ModelSQL, ModelView):
     kid = fields.Char("Key ID", required=True,
         help="The thumbprint of the public key.")
     public = fields.Char("Public Key", required=True)
-    valid_from = fields.Timestamp("Valid From", required=True)
-    valid_to = fields.Timestamp("Valid To")
-    revoked = fields.Timestamp("Revoked")
+    valid_from = fields.DateTime("Valid From", required=True)
+    valid_to = fields.DateTime("Valid To")
+    revoked = fields.DateTime("Revoked")
 
     __access__ = {'peer'}
 

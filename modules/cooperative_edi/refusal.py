@@ -38,8 +38,8 @@ class Refusal(ModelSQL, ModelView):
     detail = fields.Char("Detail", readonly=True,
         help="What the sender was told the last time.")
     count = fields.Integer("Count", required=True, readonly=True)
-    first = fields.Timestamp("First Time", required=True, readonly=True)
-    last = fields.Timestamp("Last Time", required=True, readonly=True)
+    first = fields.DateTime("First Time", required=True, readonly=True)
+    last = fields.DateTime("Last Time", required=True, readonly=True)
     message = fields.Many2One(
         'cooperative.edi.message', "Message", readonly=True,
         ondelete='CASCADE', states=_evidence,
@@ -113,7 +113,7 @@ class Token(ModelSQL):
     peer = fields.Many2One(
         'cooperative.edi.peer', "Peer", required=True, ondelete='CASCADE')
     jti = fields.Char("ID", required=True)
-    expires = fields.Timestamp("Expires", required=True)
+    expires = fields.DateTime("Expires", required=True)
 
     @classmethod
     def __setup__(cls):

@@ -46,7 +46,7 @@ class Community(metaclass=PoolMeta):
         states={
             'invisible': True,
             })
-    offers_synchronised = fields.Timestamp(
+    offers_synchronised = fields.DateTime(
         "Offers Synchronised", readonly=True,
         states={
             'invisible': Eval('role') != 'member',

@@ -37,8 +37,8 @@ class Page(ModelSQL, ModelView):
             ],
         help="Empty for the offers made to all the buyers.")
     version = fields.Integer("Version", required=True, readonly=True)
-    created = fields.Timestamp("Created", required=True, readonly=True)
-    expires = fields.Timestamp("Expires", required=True, readonly=True)
+    created = fields.DateTime("Created", required=True, readonly=True)
+    expires = fields.DateTime("Expires", required=True, readonly=True)
     offers = fields.Integer("Offers", required=True, readonly=True)
     data = fields.Binary("Page", required=True, readonly=True,
         filename='filename',

@@ -19,7 +19,7 @@ FAULTS_SHOWN = 20
 class Log(metaclass=PoolMeta):
     __name__ = 'cooperative.trust.log'
 
-    checked = fields.Timestamp(
+    checked = fields.DateTime(
         "Checked On", readonly=True,
         help="When the whole log was last recomputed from its bytes "
         "and found right.")

@@ -27,7 +27,7 @@ class Directory(ModelSQL, ModelView):
         ondelete='RESTRICT')
     version = fields.Integer("Version", required=True, readonly=True)
     digest = fields.Char("Digest", required=True, readonly=True)
-    expires = fields.Timestamp("Expires", required=True, readonly=True)
+    expires = fields.DateTime("Expires", required=True, readonly=True)
     data = fields.Binary("Directory", readonly=True,
         help="What the community signed; only the last version is kept.")
     signature = fields.Text("Signature", required=True, readonly=True)

@@ -395,7 +395,7 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         help="Its place in the log, which never changes.\n"
         "Empty as long as it waits.")
     event = fields.Selection([], "Event", required=True, readonly=True)
-    time = fields.Timestamp("Time", required=True, readonly=True,
+    time = fields.DateTime("Time", required=True, readonly=True,
         help="When it happened.")
     entry = fields.Binary("Entry", readonly=True,
         help="What the log publishes.")
@@ -582,7 +582,7 @@ class Checkpoint(AppendOnlyMixin, ModelSQL, ModelView):
     root = fields.Char("Root", required=True, readonly=True)
     note = fields.Text("Note", required=True, readonly=True, strip=False,
         help="The state of the log as signed.")
-    time = fields.Timestamp("Time", required=True, readonly=True)
+    time = fields.DateTime("Time", required=True, readonly=True)
 
     @classmethod
     def __setup__(cls):

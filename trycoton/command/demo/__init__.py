@@ -16,7 +16,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .. import CommandError, catalogue, members, output
+from .. import CommandError, catalogue, members, output, template
 
 DATA = Path(__file__).parent / 'data'
 MOST = 12
@@ -54,11 +54,18 @@ def add_arguments(parser):
         help="leave the instances running, to look at with a client, "
         "until interrupted")
     parser.add_argument(
-        '--web-root', metavar='FOLDER',
-        help="of the web client to serve, for --serve")
+        '--web-root', metavar='FOLDER', default=_web_root(),
+        help="of the web client to serve, by default the one that "
+        "make client has installed")
     parser.add_argument(
         '--pause', action='store_true',
         help="stop the trust party during the orders, for a while")
+
+
+def _web_root():
+    "Return the folder of the web client, or None"
+    folders = sorted(template.cache().glob('clients/web-*/package'))
+    return folders[-1] if folders else None
 
 
 def run(options):
@@ -206,10 +213,14 @@ class _Demonstration:
     def serve(self):
         for actor in self.world.actors:
             instance = actor.server.instance
-            self.say(f"{instance.company}: {instance.url} "
-                f"(desktop: 127.0.0.1:{instance.port}, database "
-                f"{instance.name}), login {actor.login}, "
-                f"password {actor.password}")
+            self.say(f"{instance.company}: "
+                f"server 127.0.0.1:{instance.port}, "
+                f"database {instance.name}, "
+                f"login {actor.login}, password {actor.password}")
+            if self.options.web_root:
+                self.say(f"    web client: {instance.url}")
+        if not self.options.web_root:
+            self.say("no web client: make client installs one, with npm")
         self.tell("Press Ctrl-C to stop")
         with contextlib.suppress(KeyboardInterrupt):
             while not any(a.server.poll() for a in self.world.actors):
