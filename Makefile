@@ -38,12 +38,8 @@ lint: $(VENV)/.lint
 		$(BIN)/docutils --halt=2 $$file /dev/null || exit 1; \
 	done
 
-bench: $(VENV)/.test
-	@if [ -e tests/performance ]; then \
-		$(BIN)/python -m tests.performance $(ARGS); \
-	else \
-		echo "there are no performance tests yet"; \
-	fi
+bench: $(VENV)/.installed
+	@$(BIN)/python -m tests.performance $(ARGS)
 
 clean:
 	rm -rf $(VENV) build

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .. import CommandError, catalogue, members, output, template
+from ..client import fault_text
 
 DATA = Path(__file__).parent / 'data'
 MOST = 12
+FEWEST = 12
 COMMUNITY = members.Member(
     line=0, number=0, name="La Halle du Vercors", roles=(),
     kind='association', siren='901255331', vat_number='FR33901255331',
@@ -90,16 +92,12 @@ def _check_cast(cast, offers):
     if len(sellers) < 2:
         raise CommandError(
             "the demonstration needs offers of at least two offerers")
-    if not [o for o in offers if o.kind == 'good'
-            and o.seller == next(m.name for m in cast
-                if m.name in sellers)]:
+    if not any(
+            o.kind == 'good' and (o.quantity is None or o.quantity >= FEWEST)
+            for o in offers):
         raise CommandError(
-            "the demonstration needs that the first offerer offers a good")
-    first = [m.name for m in cast if m.name in sellers][:2]
-    if len([m for m in cast
-            if 'buyer' in m.roles and m.name not in first]) < 2:
-        raise CommandError(
-            "the demonstration needs two buyers beside the first offerers")
+            "the demonstration needs an offer of a good, of which there are "
+            f"at least {FEWEST}")
 
 
 @contextlib.contextmanager
@@ -131,10 +129,13 @@ class _Demonstration:
             web_root=options.web_root)
 
     def run(self):
-        from .story import Story
+        from .story import Fault, Story
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         world = self.world
         try:
+            story = Story(
+                world, self.offers, self.tell, self.say,
+                pause=self.options.pause)
             self.tell("The instances are made")
             world.create(self.say)
             world.save_logins()
@@ -143,10 +144,12 @@ class _Demonstration:
                 instance = actor.server.instance
                 self.say(f"{instance.name}: {instance.company}, "
                     f"port {instance.port}")
-            story = Story(
-                world, self.offers, self.tell, self.say,
-                pause=self.options.pause)
-            story.play()
+            try:
+                story.play()
+            except Fault as exception:
+                raise CommandError(
+                    "the story stopped: " + fault_text(exception)
+                    ) from exception
             report = self.keep(story)
             if not self.options.serve:
                 world.stop()

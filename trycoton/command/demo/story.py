@@ -5,9 +5,10 @@
 Each step is done by people in their own Tryton; between the steps only
 messages pass.
 """
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from xmlrpc.client import Fault
 
+from ..client import fault_text
 from .actor import DemoError
 
 CHARTER = """\
@@ -18,6 +19,7 @@ CHARTER = """\
    accepté, ou directement si les deux le veulent."""
 FEE = Decimal('30.00')
 RATE = Decimal('0.05')
+MOST = Decimal(20)
 
 
 class Story:
@@ -38,14 +40,25 @@ class Story:
         self.offers = offers
         self.applicants = world.members
         self.intruder = world.intruder
-        self.sellers = [
-            m for m in world.members if 'offerer' in m.member.roles
-            and any(o.seller == m.member.name for o in offers)]
+        self.sellers = self._sellers()
         self.buyers = [
             m for m in world.members if 'buyer' in m.member.roles
             and m not in self.sellers[:2]]
+        if len(self.buyers) < 2:
+            raise DemoError(
+                "the demonstration needs two buyers beside the offerers "
+                + " and ".join(s.member.name for s in self.sellers[:2]))
         self.deals = []
         self.refusals = []
+
+    def _sellers(self):
+        "Return the offerers, one with goods first, then one with services"
+        sellers = [
+            m for m in self.world.members if 'offerer' in m.member.roles
+            and self.offers_of(m)]
+        sellers.sort(key=lambda m: not self.offers_of(m, 'good'))
+        return sellers[:1] + sorted(
+            sellers[1:], key=lambda m: not self.offers_of(m, 'service'))
 
     def play(self):
         for step in [
@@ -141,7 +154,8 @@ class Story:
             self.refusals.append(refused)
             self.say(f"{offer.name}: {offer.state}: {offer.reason}")
             goods.remove(refused)
-        self.goods = goods
+        # The first one is ordered most
+        self.goods = sorted(goods, key=lambda o: (o.quantity or MOST) < MOST)
         changed = goods[-1]
         price = (changed.price * Decimal('1.1')).quantize(Decimal('0.01'))
         seller.change_price(changed.code, price)
@@ -168,8 +182,7 @@ class Story:
         "Both buyers order goods and services in their own purchases"
         first, second = self.buyers[:2]
         farm, service = self.sellers[:2]
-        amounts = [Decimal(20), Decimal(6), Decimal(4)]
-        goods = dict(zip(self.goods, amounts))
+        goods = dict(zip(self.goods, [MOST, Decimal(6), Decimal(4)]))
         self.world.together(
             lambda buyer: self._refused_price(buyer, farm), [first])
         if self.pause:
@@ -177,7 +190,7 @@ class Story:
             self.say("The trust party is stopped")
         offer = (self.offers_of(service, 'service')
             or self.offers_of(service))[0]
-        some = {offer: offer.min_quantity or Decimal(1)}
+        some = {offer: Decimal(1)}
         self.deals = self.world.together(self._order, [
                 Deal(first, farm, goods),
                 Deal(second, farm, {self.goods[0]: Decimal(8)}, direct=True),
@@ -201,7 +214,10 @@ class Story:
     def _order(self, deal):
         buyer, seller = deal.buyer, deal.seller
         deal.lines = {
-            o: max(q, o.min_quantity or q) for o, q in deal.lines.items()}
+            o: max(
+                min(q, o.quantity // 2 if o.quantity else q),
+                o.min_quantity or Decimal(1))
+            for o, q in deal.lines.items()}
         deal.purchase = buyer.order(
             buyer.relation(seller, deal.direct),
             {buyer.item(seller, o.code): q for o, q in deal.lines.items()})
@@ -226,7 +242,7 @@ class Story:
             purchase.click('quote')
             purchase.click('confirm')
         except Fault as exception:
-            self.say(f"refused: {_text(exception)}")
+            self.say(f"refused: {fault_text(exception)}")
         else:
             raise DemoError("an order at another price was not refused")
         purchase.reload()
@@ -260,8 +276,9 @@ class Story:
     def _answer(self, deal):
         sale = deal.sale = deal.seller.sale(deal.buyer, deal.number)
         if deal is self.deals[0]:
-            sale.lines[0].quantity -= 2
-            deal.lines[self.goods[0]] -= 2
+            fewer = deal.lines[self.goods[0]] // 10 or 1
+            sale.lines[0].quantity -= float(fewer)
+            deal.lines[self.goods[0]] -= fewer
             sale.edi_answer = "Il n'en reste plus assez."
             sale.save()
         sale.click('confirm')
@@ -270,10 +287,9 @@ class Story:
         "A delivery in two parts, and a difference at the reception"
         first = self.deals[0]
         offer = self.goods[0]
-        part = first.lines[offer] / 2
+        part = (first.lines[offer] / 2).to_integral_value(ROUND_CEILING)
         first.seller.ship(first.sale, {offer.code: part})
         self.world.settle()
-        first.missing = {offer.code: Decimal(1)}
         first.buyer.receive(first.purchase, {offer.code: part - 1})
         self.world.settle()
         self.say(f"{first.seller.company} ships {part} of "
@@ -367,7 +383,3 @@ class Deal:
 
     def __str__(self):
         return f"{self.buyer.name} > {self.seller.name}"
-
-
-def _text(exception):
-    return ' '.join(exception.faultString.split())
