@@ -5,6 +5,7 @@ import logging
 from functools import wraps
 from urllib.parse import urlsplit
 
+import trytond.config as config
 from trytond import backend
 from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
@@ -21,6 +22,9 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 DETAIL_MAX = 500
+
+# When who is refused for now may try again, in seconds
+RETRY = config.getint('cooperative', 'retry_min', default=60)
 
 
 class Problem(Exception):
@@ -53,7 +57,7 @@ class Problem(Exception):
     @classmethod
     def unknown_key(cls, kid):
         return cls(401, 'unknown-key', "The key is not known here.",
-            f"No peer signs with the key {kid}. Try again later.", retry=60)
+            f"No peer signs with the key {kid}. Try again later.", retry=RETRY)
 
     @classmethod
     def token(cls, exception):
@@ -90,7 +94,7 @@ class Problem(Exception):
     @classmethod
     def no_relation(cls, relation):
         return cls(403, 'no-relation', "The relation is not agreed.",
-            relation, retry=60)
+            relation, retry=RETRY)
 
     @classmethod
     def other_route(cls, via):
@@ -109,7 +113,7 @@ class Problem(Exception):
     @classmethod
     def unavailable(cls):
         return cls(503, 'unavailable', "This is not possible at present.",
-            "Try again later.", retry=60)
+            "Try again later.", retry=RETRY)
 
     @classmethod
     def internal(cls):
@@ -119,7 +123,7 @@ class Problem(Exception):
     @classmethod
     def overload(cls, detail):
         return cls(429, 'overload', "There are too many requests.", detail,
-            retry=60)
+            retry=RETRY)
 
     @property
     def body(self):

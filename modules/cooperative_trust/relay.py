@@ -9,7 +9,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
 
-from cooperative_edi.http import Problem
+from cooperative_edi.http import RETRY, Problem
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
@@ -19,7 +19,6 @@ from trycoton.protocol.note import sign_note
 from .log import PENDING_MAX
 
 PROMISE = dt.timedelta(minutes=10)
-RETRY = 60
 OTHER = namedtuple('Unread', ['kind', 'number'])('other-statement', None)
 
 

@@ -67,7 +67,7 @@ def add_arguments(parser):
 def _web_root():
     "Return the folder of the web client, or None"
     folders = sorted(template.cache().glob('clients/web-*/package'))
-    return folders[-1] if folders else None
+    return str(folders[-1]) if folders else None
 
 
 def run(options):
