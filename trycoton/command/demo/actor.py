@@ -40,8 +40,8 @@ TRUST_GROUPS = GROUPS + [
     'cooperative_trust.group_trust',
     ]
 
-MOVING = ['waiting', 'received']
-UNSETTLED = [*MOVING, 'parked', 'held', 'failed', 'refused']
+STUCK = ['parked', 'held', 'failed', 'refused']
+UNSETTLED = ['waiting', 'received', *STUCK]
 
 
 class DemoError(CommandError):

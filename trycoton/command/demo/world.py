@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..instance import Specification, create
 from ..server import Server
-from .actor import MOVING, DemoError, wait
+from .actor import STUCK, DemoError, wait
 from .member import Member
 from .office import Manager, Operator
 
@@ -122,7 +122,7 @@ class World:
         def settled():
             for actor in self.actors:
                 for message in actor.unsettled():
-                    if message['state'] in MOVING:
+                    if message['state'] not in STUCK:
                         return False
                     raise DemoError(
                         "{}: {rec_name}: {state}: {error}".format(
