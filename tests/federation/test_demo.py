@@ -99,7 +99,7 @@ class DemoTestCase(unittest.TestCase):
         for text in [
                 "orders wait; it is started again",
                 "keeps selling",
-                "follows no offer",
+                "ne suit aucune offre",
                 "refused:",
                 "verified",
                 ]:

@@ -3,6 +3,8 @@
 "The table at the end of the demonstration"
 from decimal import Decimal
 
+from .story import RATE
+
 
 def make(world, story, documents, log, seconds):
     "Return the report, as it is saved for machines"
@@ -38,10 +40,10 @@ def _ledger(seller, buyer):
     return {
         'seller': seller.name,
         'buyer': buyer.name,
-        'invoiced': str(seller.invoiced(buyer, 'out')),
-        'receivable': str(receivable),
-        'payable': str(payable),
-        'difference': str(receivable - payable),
+        'invoiced': _number(seller.invoiced(buyer, 'out')),
+        'receivable': _number(receivable),
+        'payable': _number(payable),
+        'difference': _number(receivable - payable),
         }
 
 
@@ -64,13 +66,17 @@ def _commission(story):
     paid = sum((
             i.total_amount for i in story.commission_invoices
             if i.state == 'paid'), Decimal(0))
-    rates = {str(c.rate.normalize()) for c in story.commissions}
     return {
-        'base': str(base),
-        'rate': ', '.join(sorted(rates)),
-        'amount': str(amount),
-        'paid': str(paid),
+        'base': _number(base),
+        'rate': float(RATE),
+        'amount': _number(amount),
+        'paid': _number(paid),
         }
+
+
+def _number(amount):
+    "Return the amount, to the cent, as a number of JSON"
+    return float(round(Decimal(amount), 2)) + 0
 
 
 def text(report):
@@ -89,16 +95,15 @@ def text(report):
     _table(lines, "Ledgers", [
             "seller", "buyer", "invoiced", "receivable", "payable",
             "difference"], [
-            [r['seller'], r['buyer'], r['invoiced'], r['receivable'],
-                r['payable'], r['difference']]
+            [r['seller'], r['buyer'], *(f"{r[name]:.2f}" for name in [
+                        'invoiced', 'receivable', 'payable', 'difference'])]
             for r in report['ledgers']])
     commission, log = report['commission'], report['log']
     lines += [
         "",
-        f"Commission: {commission['amount']} without tax, "
-        f"{Decimal(commission['rate'] or 0) * 100:g} % of "
-        f"{commission['base']} invoiced; {commission['paid']} paid "
-        "with tax",
+        f"Commission: {commission['amount']:.2f} without tax, "
+        f"{commission['rate'] * 100:g} % of {commission['base']:.2f} "
+        f"invoiced; {commission['paid']:.2f} paid with tax",
         f"Log: {log['origin']}, {log['size']} entries, root {log['root']}",
         f"Time: {report['seconds']} s",
         ]
