@@ -117,7 +117,7 @@ class World:
         for actor in self.actors:
             actor.server.stop()
 
-    def settle(self, timeout=90):
+    def settle(self, timeout=300):
         "Wait until all messages have arrived and taken effect"
         def settled():
             for actor in self.actors:
