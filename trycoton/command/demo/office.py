@@ -49,10 +49,6 @@ class Manager(Actor):
     def community(self):
         return self.find_one('cooperative.community')
 
-    def applications(self):
-        return self.find('cooperative.community.membership', [
-                ('state', '=', 'applicant')])
-
     def membership(self, actor):
         return self.find_one(
             'cooperative.community.membership',
@@ -107,11 +103,3 @@ class Operator(Actor):
         log = Log(origin=ORIGIN)
         log.save()
         log.click('open')
-
-    @property
-    def checkpoint(self):
-        "Return the last checkpoint of the log"
-        checkpoints = self.find(
-            'cooperative.trust.log.checkpoint', order=[('size', 'DESC')],
-            limit=1)
-        return checkpoints[0] if checkpoints else None

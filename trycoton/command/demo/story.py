@@ -49,7 +49,6 @@ class Story:
                 "the demonstration needs two buyers beside the offerers "
                 + " and ".join(s.member.name for s in self.sellers[:2]))
         self.deals = []
-        self.refusals = []
 
     def _sellers(self):
         "Return the offerers, one with goods first, then one with services"
@@ -151,7 +150,6 @@ class Story:
         self.world.settle()
         if refused:
             offer = seller.find_offer(refused.code)
-            self.refusals.append(refused)
             self.say(f"{offer.name}: {offer.state}: {offer.reason}")
             goods.remove(refused)
         # The first one is ordered most
