@@ -16,7 +16,7 @@ from trytond.transaction import Transaction
 from cooperative_edi import client, courier
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
-from cooperative_edi.transaction import transact
+from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import canonical, directory, entry, note, signature
 from trycoton.protocol.errors import ProtocolError, Rejected
 from trycoton.protocol.evidence import SignedDirectory
@@ -113,7 +113,7 @@ class Directory(ModelSQL, ModelView):
         "Return the last version, a new one if something changed"
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        community.lock()
+        hold(community)
         identity = community.identity
         last = cls.last(community)
         content = directory.Directory(

@@ -67,15 +67,16 @@ def _be_durable(transaction):
 
 def hold(record):
     """Return the record as it is now: nobody else changes it until the end
-    of the transaction"""
+    of the transaction.
+
+    Model.lock() would start the transaction again, each time and with all
+    that was done in it: here it starts again only when another one has
+    really changed the record meanwhile."""
     Model = record.__class__
     transaction = Transaction()
-    Model.lock([record])
-    if backend.name == 'sqlite':
-        # Its locks are none: the first change keeps the others out
-        table = Model.__table__()
-        transaction.connection.cursor().execute(*table.update(
-                [table.id], [record.id], where=table.id == record.id))
+    table = Model.__table__()
+    transaction.connection.cursor().execute(*table.update(
+            [table.id], [record.id], where=table.id == record.id))
     for cache in transaction.cache.values():
         if Model.__name__ in cache:
             cache[Model.__name__].pop(record.id, None)

@@ -9,6 +9,7 @@ from trytond.transaction import Transaction
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
+from cooperative_edi.transaction import hold
 from trycoton.protocol import entry, signature
 from trycoton.protocol.directory import Directory as SignedDirectory
 from trycoton.protocol.errors import ProtocolError
@@ -68,7 +69,7 @@ class Directory(ModelSQL, ModelView):
         community = cls._signer(data, jws)
         directory = cls._open(data, community)
         with Transaction().set_context(company=community.company.id):
-            community.lock()
+            hold(community)
             known = cls.last(community)
             previous = known.check_before(directory) if known else None
             if known and known.digest == directory.digest:

@@ -6,7 +6,9 @@ import contextlib
 import getpass
 import http.client
 import os
+import re
 import sys
+import threading
 import xmlrpc.client
 from pathlib import Path
 
@@ -22,6 +24,8 @@ ANSWERS = {
     429: "there were too many wrong passwords: wait before the next try",
     503: "the database cannot be opened",
     }
+DESCRIPTION = re.compile(
+    rb'<methodName>(system\.listMethods|[a-z0-9._]+\.fields_get)</methodName>')
 # Faults of Tryton that are for the person
 MEANT = range(1, 5)
 
@@ -30,18 +34,37 @@ class ClientError(CommandError):
     "The instance refused what was asked, or did not answer"
 
 
+_describing = threading.Lock()
+
+
 class _Transport(xmlrpc.client.Transport):
+    """Asks only once how the models are described: proteus asks again in
+    each thread, and for all the methods of all the models each time"""
+
+    def __init__(self, headers, descriptions):
+        super().__init__(use_builtin_types=True, headers=headers)
+        self.descriptions = descriptions
 
     def make_connection(self, host):
         connection = super().make_connection(host)
         connection.timeout = TIMEOUT
         return connection
 
+    def request(self, host, handler, request_body, verbose=False):
+        if not DESCRIPTION.search(request_body):
+            return super().request(host, handler, request_body, verbose)
+        with _describing:
+            if request_body not in self.descriptions:
+                self.descriptions[request_body] = super().request(
+                    host, handler, request_body, verbose)
+            return self.descriptions[request_body]
 
-def _server(url, *headers):
+
+def _server(url, headers=(), descriptions=None):
     return xmlrpc.client.ServerProxy(
         url, allow_none=True, use_builtin_types=True,
-        transport=_Transport(use_builtin_types=True, headers=headers))
+        transport=_Transport(
+            headers, {} if descriptions is None else descriptions))
 
 
 def fault_text(fault):
@@ -80,10 +103,12 @@ def errors(name):
 class Client:
     """The models and wizards of an instance for a user
 
+    Users with the same modules, rights and language may share the
+    descriptions of the models, a dictionary.
     Raise ClientError, as errors, when the user cannot log in.
     """
 
-    def __init__(self, instance, login, password):
+    def __init__(self, instance, login, password, descriptions=None):
         from proteus.config import XmlrpcConfig
         self.instance = instance
         self.login = login
@@ -94,9 +119,10 @@ class Client:
             # The password is compared once and not at each call
             authorization = base64.b64encode(
                 f'{login}:{user}:{session}'.encode()).decode('ascii')
-            headers = ('Authorization', f'Session {authorization}')
+            headers = [('Authorization', f'Session {authorization}')]
             self.config = XmlrpcConfig(
-                url, transport=_server(url, headers)('transport'))
+                url, transport=_server(
+                    url, headers, descriptions)('transport'))
         self.config.skip_warning = True
 
     def model(self, name):

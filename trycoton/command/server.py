@@ -168,6 +168,8 @@ def main():
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    from trycoton.command.sqlite import keep_connections
+    keep_connections()
     importlib.import_module(PROGRAMS[program]).main()
 
 

@@ -5,11 +5,12 @@
 Nothing here knows more than what the person sees and presses.
 """
 import datetime as dt
-import threading
+import functools
 import time
 from decimal import Decimal
 
 from .. import CommandError
+from ..client import Client
 
 GROUPS = [
     'cooperative_edi.group_edi',
@@ -41,6 +42,8 @@ TRUST_GROUPS = GROUPS + [
     ]
 
 STUCK = ['parked', 'held', 'failed', 'refused']
+# The same for all who have the same groups
+DESCRIPTIONS = {}
 UNSETTLED = ['waiting', 'received', *STUCK]
 
 
@@ -56,7 +59,6 @@ class Actor:
         self.server = server
         self.login = login
         self.password = password
-        self._local = threading.local()
 
     @property
     def name(self):
@@ -66,21 +68,15 @@ class Actor:
     def company(self):
         return self.server.instance.company
 
-    @property
-    def config(self):
-        "The session of the person in this thread, as proteus wants it"
-        from proteus.config import set_xmlrpc_session
-        if not hasattr(self._local, 'config'):
-            # The password is hashed only once for all the calls
-            self._local.session = set_xmlrpc_session(
-                self.server.instance.rpc_url, self.login, self.password)
-            self._local.config = self._local.session.__enter__()
-            self._local.config.skip_warning = True
-        return self._local.config
+    @functools.cached_property
+    def client(self):
+        self.server.wait_ready()
+        return Client(
+            self.server.instance, self.login, self.password,
+            DESCRIPTIONS.setdefault(self.__class__, {}))
 
     def model(self, name):
-        from proteus import Model
-        return Model.get(name, config=self.config)
+        return self.client.model(name)
 
     def find(self, name, domain=(), **options):
         return self.model(name).find(list(domain), **options)
@@ -94,8 +90,10 @@ class Actor:
         return records[0]
 
     def wizard(self, name, records=None):
-        from proteus import Wizard
-        return Wizard(name, models=records, config=self.config)
+        return self.client.wizard(name, records)
+
+    def read(self, name, domain, fields):
+        return self.client.read(name, domain, fields)
 
     def url(self):
         return self.server.instance.cooperative_url
@@ -140,10 +138,9 @@ class Actor:
     def unsettled(self):
         """Return the messages that still have to be sent or imported, or
         that wait for a person, as dictionaries"""
-        Message = self.config.get_proxy('cooperative.edi.message')
-        return Message.search_read(
-            [('state', 'in', UNSETTLED)], 0, None, None,
-            ['rec_name', 'state', 'error'], self.config.context)
+        return self.read(
+            'cooperative.edi.message', [('state', 'in', UNSETTLED)],
+            ['rec_name', 'state', 'error'])
 
     # Trade
 
@@ -233,7 +230,7 @@ class Actor:
         Product = self.model('product.product')
         warehouse, = self.find(
             'stock.location', [('type', '=', 'warehouse')], limit=1)
-        with self.config.set_context(
+        with self.client.config.set_context(
                 locations=[warehouse.storage_location.id],
                 stock_date_end=dt.date.today()):
             products = Product.find([('code', '=', code)])

@@ -44,11 +44,10 @@ def save_messages(folder, world):
 
 def _sent(actor):
     "Return what the actor sent itself, as dictionaries"
-    Message = actor.config.get_proxy('cooperative.edi.message')
-    return Message.search_read([
+    return actor.read('cooperative.edi.message', [
             ('direction', '=', 'out'),
             ('sender', '=', actor.identifier),
-            ], 0, None, None, FIELDS, actor.config.context)
+            ], FIELDS)
 
 
 def save_directories(folder, manager):

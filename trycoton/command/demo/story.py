@@ -6,10 +6,11 @@ Each step is done by people in their own Tryton; between the steps only
 messages pass.
 """
 from decimal import ROUND_CEILING, Decimal
+from functools import partial
 from xmlrpc.client import Fault
 
 from ..client import fault_text
-from .actor import DemoError
+from .actor import DemoError, wait
 
 CHARTER = """\
 1. Chacun tient ses propres comptes et répond de ses offres.
@@ -48,6 +49,8 @@ class Story:
             raise DemoError(
                 "the demonstration needs two buyers beside the offerers "
                 + " and ".join(s.member.name for s in self.sellers[:2]))
+        self.products = {}
+        self.fees = {}
         self.deals = []
 
     def _sellers(self):
@@ -61,11 +64,10 @@ class Story:
 
     def play(self):
         for step in [
-                self.found, self.join, self.pay_fees, self.publish,
+                self.found, self.apply, self.join, self.publish,
                 self.moderate, self.agree_routes, self.order, self.answer,
-                self.deliver, self.invoice, self.settle_payments,
-                self.charge_commission]:
-            self.tell(step.__doc__)
+                self.deliver, self.invoice, self.pay, self.reconcile]:
+            self.tell(' '.join(step.__doc__.split()))
             step()
 
     def offers_of(self, seller, kind=None):
@@ -88,8 +90,8 @@ class Story:
         self.say(f"{self.manager.company}: fingerprint "
             f"{self.manager.fingerprint}")
 
-    def join(self):
-        "The members apply, and one applicant is refused"
+    def apply(self):
+        "The members apply, from their own Tryton"
         applicants = [*self.applicants, self.intruder]
         address, fingerprint = self.manager.url(), self.manager.fingerprint
 
@@ -98,41 +100,48 @@ class Story:
             actor.join(address, fingerprint)
         self.world.together(apply, applicants)
         self.world.settle()
-        self.manager.refuse(
-            self.intruder, "La charte exclut la revente sans transformation.")
-        for actor in self.applicants:
-            self.manager.accept(actor)
+
+    def join(self):
+        "One is refused, the others pay their fees; sellers enter products"
+        self.world.side_by_side({
+                self.manager: self._admit,
+                **{a: partial(self._join, a) for a in self.applicants}})
         self.world.settle()
         if self.intruder.membership.state != 'refused':
             raise DemoError("the refused applicant was not told")
         self.say(f"{len(self.applicants)} accepted; {self.intruder.company} "
             f"refused: {self.intruder.membership.reason}")
-
-    def pay_fees(self):
-        "The fees are invoiced, paid and reconciled"
-        def pay(actor):
-            actor.synchronise()
-            actor.accept_trust_party(self.trust)
-            return actor.pay(*actor.post_supplier_invoices())
-        amounts = self.world.together(pay, self.applicants)
-        receipts = [
-            (self._party(self.manager, a), amount)
-            for a, amount in zip(self.applicants, amounts)]
-        self.world.settle()
-        self.manager.bank_statement(*receipts)
+        self.manager.bank_statement(*[
+                (self._party(self.manager, a), self.fees[a])
+                for a in self.applicants])
         self.world.settle()
         for actor in self.applicants:
             if actor.membership.state != 'active':
                 raise DemoError(f"{actor.name} is not an active member")
         self.world.together(lambda a: a.synchronise(), self.applicants)
-        self.say(f"{len(receipts)} fees of {FEE} paid, "
-            f"{sum(a for _, a in receipts)} received")
+        self.say(f"{len(self.fees)} fees of {FEE} paid, "
+            f"{sum(self.fees.values())} received")
+
+    def _admit(self):
+        self.manager.refuse(
+            self.intruder, "La charte exclut la revente sans transformation.")
+        for actor in self.applicants:
+            self.manager.accept(actor)
+
+    def _join(self, actor):
+        if actor in self.sellers:
+            self.products[actor] = {
+                actor.make_product(o): o for o in self.offers_of(actor)}
+        wait(lambda: actor.supplier_invoices(('state', '=', 'draft')),
+            f"the invoice of the fee of {actor.company}")
+        actor.synchronise()
+        actor.accept_trust_party(self.trust)
+        self.fees[actor] = actor.pay(*actor.post_supplier_invoices())
 
     def publish(self):
-        "The offerers enter their products and offer them"
+        "The offerers offer their products to the community"
         def offer(seller):
-            offers = self.offers_of(seller)
-            seller.offer({seller.make_product(o): o for o in offers})
+            offers = seller.offer(self.products[seller])
             self.say(f"{seller.company}: {len(offers)} offers")
         self.world.together(offer, self.sellers)
         self.world.settle()
@@ -286,30 +295,37 @@ class Story:
         first = self.deals[0]
         offer = self.goods[0]
         part = (first.lines[offer] / 2).to_integral_value(ROUND_CEILING)
-        first.seller.ship(first.sale, {offer.code: part})
+        goods = [
+            d for d in self.deals if any(o.kind == 'good' for o in d.lines)]
+
+        def some(deal, quantity):
+            return {offer.code: quantity} if deal is first else None
+        self.world.together(
+            lambda d: d.seller.ship(d.sale, some(d, part)),
+            goods, lambda d: d.seller)
         self.world.settle()
-        first.buyer.receive(first.purchase, {offer.code: part - 1})
+        self.world.together(
+            lambda d: d.buyer.receive(d.purchase, some(d, part - 1)),
+            goods, lambda d: d.buyer)
         self.world.settle()
         self.say(f"{first.seller.company} ships {part} of "
             f"{first.lines[offer]} {offer.name}; {part - 1} arrive")
         first.seller.ship(first.sale)
         self.world.settle()
         first.buyer.receive(first.purchase)
-        for deal in self.deals[1:]:
-            if any(o.kind == 'good' for o in deal.lines):
-                deal.seller.ship(deal.sale)
-                self.world.settle()
-                deal.buyer.receive(deal.purchase)
         self.world.settle()
 
     def invoice(self):
         "The sellers invoice; a credit note settles the difference"
-        self.world.together(
-            lambda seller: [d.seller.invoice(d.sale) for d in self.deals
-                if d.seller is seller], self.sellers[:2])
-        self.world.settle()
         first = self.deals[0]
-        credit = first.seller.credit_difference(first.sale)
+
+        def invoice(seller):
+            for deal in self.deals:
+                if deal.seller is seller:
+                    seller.invoice(deal.sale)
+            if seller is first.seller:
+                return seller.credit_difference(first.sale)
+        credit, *_ = self.world.together(invoice, self.sellers[:2])
         self.world.settle()
         self.world.together(
             lambda b: b.post_supplier_invoices(), self.buyers[:2])
@@ -317,20 +333,18 @@ class Story:
         self.say(f"credit note {credit.number} of "
             f"{-credit.total_amount} for what did not arrive")
 
-    def settle_payments(self):
-        "The buyers pay, the sellers reconcile with their bank statements"
-        paid = [d for d in self.deals if d is not self.deals[-1]]
-        amounts = {}
+    def pay(self):
+        """The buyers pay; the community invoices its commission on what the
+        log proves"""
+        self.paid = {}
 
         def pay(buyer):
-            for deal in paid:
+            for deal in self.deals[:-1]:
                 if deal.buyer is buyer:
-                    amounts[deal] = self._pay(deal)
-        self.world.together(pay, self.buyers[:2])
-        self.world.settle()
-        self.world.together(lambda seller: seller.bank_statement(*[
-                    (self._party(seller, d.buyer), amounts[d])
-                    for d in paid if d.seller is seller]), self.sellers[:2])
+                    self.paid[deal] = self._pay(deal)
+        self.world.side_by_side({
+                self.manager: self._charge_commission,
+                **{b: partial(pay, b) for b in self.buyers[:2]}})
         self.world.settle()
         last = self.deals[-1]
         self.say(f"{last.buyer.company} has 30 days to pay "
@@ -344,27 +358,30 @@ class Story:
             f"{deal.seller.company}")
         return amount
 
-    def charge_commission(self):
-        "The community invoices its commission on what the log proves"
+    def _charge_commission(self):
         self.commissions = self.manager.collect()
-        invoices = self.manager.invoice_commissions()
-        self.world.settle()
-        sellers = self.sellers[:2]
+        self.commission_invoices = self.manager.invoice_commissions()
 
-        def pay(seller):
+    def reconcile(self):
+        """The sellers reconcile with their bank statements and pay the
+        commission"""
+        def reconcile(seller):
+            seller.bank_statement(*[
+                    (self._party(seller, d.buyer), amount)
+                    for d, amount in self.paid.items() if d.seller is seller])
             due = seller.post_supplier_invoices()
             return seller.pay(*due) if due else None
-        amounts = self.world.together(pay, sellers)
+        sellers = self.sellers[:2]
+        amounts = self.world.together(reconcile, sellers)
         self.world.settle()
         self.manager.bank_statement(*[
                 (self._party(self.manager, seller), amount)
                 for seller, amount in zip(sellers, amounts) if amount])
         self.world.settle()
-        self.commission_invoices = invoices
-        for invoice in invoices:
+        for invoice in self.commission_invoices:
             invoice.reload()
-            self.say(f"{invoice.party.name}: {invoice.total_amount} "
-                f"({invoice.state})")
+            self.say(f"{invoice.party.name}: commission of "
+                f"{invoice.total_amount} ({invoice.state})")
 
 
 class Deal:

@@ -90,26 +90,31 @@ class World:
             encoding='utf-8')
 
     def start(self):
+        "Start the servers: each is waited for when it is wanted first"
         for actor in self.actors:
             actor.server.start()
-        for actor in self.actors:
-            actor.server.wait_ready()
-        # The first here: proteus wants a configuration in this thread
-        self.trust.config
-        # Each loads its modules at the first call
-        self.together(lambda a: a.find('ir.lang', limit=1), self.actors)
+        _enter(self.trust)
 
     def together(self, function, items, actor=lambda item: item):
         """Return the results of the function for the items, called at the
         same time for different actors.
 
-        Each actor has a thread for life: proteus keeps sessions and
-        descriptions of models by thread."""
+        Each actor has a thread for life: proteus keeps the models by
+        thread."""
         futures = [
-            self._threads.setdefault(
-                actor(item), ThreadPoolExecutor(1)).submit(function, item)
+            self._thread(actor(item)).submit(function, item)
             for item in items]
         return [future.result() for future in futures]
+
+    def side_by_side(self, functions):
+        "Call the function of each actor at the same time"
+        self.together(lambda actor: functions[actor](), functions)
+
+    def _thread(self, actor):
+        if actor not in self._threads:
+            self._threads[actor] = ThreadPoolExecutor(
+                1, initializer=_enter, initargs=[actor])
+        return self._threads[actor]
 
     def stop(self):
         for thread in self._threads.values():
@@ -119,16 +124,28 @@ class World:
 
     def settle(self, timeout=300):
         "Wait until all messages have arrived and taken effect"
+        actors = list(self.actors)
+
         def settled():
-            for actor in self.actors:
+            # Twice, as a message may go to one who was asked before
+            for actor in [*actors, *actors]:
                 for message in actor.unsettled():
                     if message['state'] not in STUCK:
+                        # Who had something to do is asked first
+                        actors.remove(actor)
+                        actors.insert(0, actor)
                         return False
                     raise DemoError(
                         "{}: {rec_name}: {state}: {error}".format(
                             actor.name, **message))
             return True
         wait(settled, "the exchange of all messages", timeout)
+
+
+def _enter(actor):
+    # proteus wants a configuration in each thread, any one
+    from proteus import config
+    config._CONFIG.current = actor.client.config
 
 
 def free_port():
