@@ -3,8 +3,8 @@
 """Copies of the instances of a demonstration, to look at.
 
 The environment variable TRYCOTON_DEMO names a folder that
-``trycoton demo --keep`` left behind; without it the demonstration is
-played."""
+``trycoton demo --keep`` left behind; without it the demonstration is played
+with tables that are not its own, as anybody may."""
 import configparser
 import contextlib
 import json
@@ -20,6 +20,7 @@ from trycoton.command.instance import Instance
 from trycoton.command.server import Server
 from trycoton.command.template import ROOT
 
+DATA = Path(__file__).parent / 'data'
 TIMEOUT = 10 * 60
 
 
@@ -34,7 +35,10 @@ def demonstration(folder):
         return Path(kept).resolve()
     demo = Path(folder) / 'demo'
     process = subprocess.run(
-        [sys.executable, '-m', 'trycoton', 'demo', '--keep', str(demo)],
+        [
+            sys.executable, '-m', 'trycoton', 'demo', '--keep', str(demo),
+            '--members', str(DATA / 'members.csv'),
+            '--offers', str(DATA / 'offers.csv')],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
     if process.returncode:
@@ -75,12 +79,13 @@ class Stage:
         raise StageError(f"no {table} with {column} in {self.demo}")
 
     @contextlib.contextmanager
-    def serve(self, name):
-        """Serve a copy of the instance, which sends nothing to the others,
-        and yield it"""
+    def serve(self, name, language='fr'):
+        """Serve a copy of the instance, which sends nothing to the others
+        and speaks the language, and yield it"""
         instance = Instance(self.folder, name)
         if not instance.path.exists():
             self._copy(Instance(self.demo, name), instance)
+            _speak(instance, language)
         with Server(self.folder, name) as server:
             server.wait_ready()
             yield instance
@@ -99,6 +104,14 @@ class Stage:
             config['web']['root'] = str(self.web_root)
         with open(target.config_path, 'w', encoding='utf-8') as file:
             config.write(file)
+
+
+def _speak(instance, language):
+    database = sqlite3.connect(instance.database_path)
+    with contextlib.closing(database), database:
+        database.execute(
+            'UPDATE "res_user" SET "language" = '
+            '(SELECT "id" FROM "ir_lang" WHERE "code" = ?)', [language])
 
 
 def _free_port():

@@ -1,6 +1,6 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"""What people see in the two clients of Tryton, in French.
+"""What people see in the two clients of Tryton, in French and in English.
 
 With the environment variable TRYCOTON_SCREENSHOTS the pictures of the
 screens are left in the folder that it names, doc/images for those of the
@@ -19,7 +19,7 @@ from trycoton.command.template import ROOT
 
 from . import clients
 from .desktop import Desktop
-from .french import OURS, english, french
+from .languages import OURS, foreign, french, word
 from .stage import Stage, demonstration
 from .web import Web
 
@@ -54,13 +54,14 @@ class ClientTestCase(unittest.TestCase):
                 f"THE {cls.client.upper()} CLIENT IS NOT TESTED: "
                 f"{absent[cls.client]}")
 
-    def assertSeen(self, seen, *texts):
-        "All the texts are seen, nothing is in English"
+    def assertSeen(self, seen, *texts, language='fr'):
+        "All the texts are seen, nothing is in another language"
         # The clients end labels each in its way
         seen = [re.sub(r'\s*:$', '', t) for t in seen]
         for text in texts:
             self.assertIn(text, seen)
-        self.assertFalse(english().intersection(seen), msg="in English")
+        self.assertFalse(
+            foreign(language).intersection(seen), msg=f"not in {language}")
 
     def picture(self, name):
         "Return the path of a picture, to be taken"
@@ -135,12 +136,12 @@ class WebTestCase(ClientTestCase):
     client = 'web'
 
     @contextlib.contextmanager
-    def browse(self, name):
+    def browse(self, name, language='fr'):
         "Serve the instance and yield the client once logged in"
         root, driver = installed['web']
         stage = Stage(folder / self.id(), demo, root)
         login = stage.logins[name]
-        with stage.serve(name) as instance, \
+        with stage.serve(name, language) as instance, \
                 contextlib.closing(Web(driver)) as web:
             web.login(instance, login['login'], login['password'])
             yield web
@@ -199,20 +200,27 @@ class WebTestCase(ClientTestCase):
             web.screenshot(picture)
             self.assertPicture(picture)
 
-    def test_menus(self):
+    def test_french(self):
         "Each of our menus opens, in French"
+        self._test_menus('fr')
+
+    def test_english(self):
+        "Each of our menus opens, in English"
+        self._test_menus('en')
+
+    def _test_menus(self, language):
         opened = set()
         for name in [
                 self.actor('trust'), self.actor('community'),
                 Stage(folder, demo).record(
                     'purchase_purchase', 'edi_answer')[0]]:
-            with self.browse(name) as web:
+            with self.browse(name, language) as web:
                 for menu in menus():
-                    names = path(menu)
+                    names = path(menu, language)
                     with self.subTest(instance=name, menu=names):
                         if web.has_menu(*names):
                             web.menu(*names)
-                            self.assertSeen(web.look())
+                            self.assertSeen(web.look(), language=language)
                             self.assertEqual(web.errors(), [])
                             opened.add(menu)
         # Of an offerer who buys nothing, and the configuration of others
@@ -242,11 +250,12 @@ def menus():
         and path(m)[0] == path(COOPERATION)[0]]
 
 
-def path(menu):
-    "Return the French names of the menus to open one after the other"
+def path(menu, language='fr'):
+    "Return the names of the menus to open one after the other"
     items, result = _items(), []
     while menu in items:
         module, id_ = menu
-        result.insert(0, french(module, f'model:ir.ui.menu,name:{id_}'))
+        result.insert(
+            0, word(language, module, f'model:ir.ui.menu,name:{id_}'))
         _, menu = items[menu]
     return result

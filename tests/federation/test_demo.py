@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lxml import etree
 
-from trycoton.protocol import envelope, merkle, signature, tile
+from trycoton.protocol import envelope, merkle, signature, tile, ubl
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.directory import Directory
 from trycoton.protocol.note import Verifier
@@ -272,6 +272,30 @@ class DemoTestCase(unittest.TestCase):
         vkey = Verifier('example.org/log', other.public).vkey
         process = trycoton('verify', '--key', vkey, path)
         self.assertNotEqual(process.returncode, 0, msg=process.stdout)
+
+    def test_export(self):
+        "The command exports the same deal, once the servers are stopped"
+        path = next(
+            p for p in self.documents('*-order.xml')
+            if envelope.parse(p.read_bytes()).via)
+        order = ubl.parse(envelope.parse(path.read_bytes()).payload)
+        name = path.name.split('-')[1]
+        login, = [
+            l for l in json.loads((self.folder / 'logins.json').read_text())
+            if l['name'] == name]
+        password = self.folder / 'password'
+        password.write_text(login['password'])
+        target = self.folder / 'purchase.evidence'
+        process = trycoton(
+            'evidence', 'export', '--json', '--folder', self.folder,
+            '--instance', name, '--user', login['login'],
+            '--password-file', password, '--purchase', order.number,
+            '--output', target)
+        self.assertEqual(process.returncode, 0, msg=process.stderr)
+        self.assertGreater(json.loads(process.stdout)['messages'], 5)
+        self.test_stopped()
+        process = trycoton('verify', '--key', self.log_key(), target)
+        self.assertEqual(process.returncode, 0, msg=process.stdout)
 
     def test_flipped(self):
         "A byte flipped, added or removed makes the file refused, with words"

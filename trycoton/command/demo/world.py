@@ -2,13 +2,12 @@
 # this repository contains the full copyright notices and license terms.
 "The instances of the demonstration: made, started, waited for, stopped"
 import json
-import re
 import secrets
 import socket
-import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 from ..instance import Specification, create
+from ..members import instance_name
 from ..server import Server
 from .actor import STUCK, DemoError, wait
 from .member import Member
@@ -34,9 +33,9 @@ class World:
         self.manager = self._add('community', community, 'community', Manager)
         for member in members:
             self.members.append(
-                self._add(name_of(member), member, 'actor', Member, member))
+                self._add(None, member, 'actor', Member, member))
         self.intruder = self._add(
-            name_of(intruder), intruder, 'actor', Member, intruder)
+            None, intruder, 'actor', Member, intruder)
         self._members = {
             self.trust: trust, self.manager: community,
             self.intruder: intruder,
@@ -44,9 +43,8 @@ class World:
 
     def _add(self, name, who, role, Actor, *args):
         password = secrets.token_urlsafe(9)
-        names = {s.name for s in self._specifications}
-        while name in names:
-            name += '_'
+        name = name or instance_name(
+            who, {s.name for s in self._specifications})
         self._specifications.append(Specification(
                 name=name, role=role, company=who.name, port=free_port(),
                 siren=who.siren,
@@ -154,12 +152,3 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         return sock.getsockname()[1]
-
-
-def name_of(member):
-    "Return a name of database for the member"
-    text = unicodedata.normalize('NFKD', member.name.lower())
-    words = re.findall(
-        r'[a-z0-9]+', text.encode('ascii', 'ignore').decode())
-    name = '_'.join(words[:2])[:24]
-    return name if name[:1].isalpha() else f'm_{name}'.rstrip('_')

@@ -1,0 +1,113 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""How fast orders are received, beside a bare route of the same server."""
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from trycoton.command import template
+from trycoton.protocol.signature import SIGNATURE_HEADER
+
+COUNT = 1200
+ROUNDS = 4
+CLIENTS = 4
+NAME = 'bench'
+
+
+def measure(uri, path):
+    """Return how many messages a second are received, and how many bodies
+    the bare route stores, by the database at uri, whose files are in path"""
+    folder = Path(path, 'messages')
+    folder.mkdir()
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        port = sock.getsockname()[1]
+    server = subprocess.Popen([
+            sys.executable, '-m', 'tests.performance.serve', NAME, str(port),
+            str(folder), str(COUNT)],
+        env=template.environment(
+            TRYTOND_DATABASE_URI=uri, TRYTOND_DATABASE__PATH=str(path),
+            TRYTOND_COOPERATIVE__KEY=Fernet.generate_key().decode(),
+            TRYTOND_COOPERATIVE__COURIER='False'),
+        stdout=subprocess.DEVNULL, stderr=open("/tmp/bench.err","w"))
+    try:
+        _wait(server, port)
+        messages = [
+            (p.read_bytes(), p.with_suffix('.jws').read_text())
+            for p in sorted(folder.glob('*.xml'))]
+        return _compare(port, messages)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _compare(port, messages):
+    "Ask both in turn, so that the noise of the machine is shared"
+    ours = bare = 0
+    size = len(messages) // (ROUNDS + 1)
+    for number in range(ROUNDS + 1):
+        part = messages[number * size:(number + 1) * size]
+        one = _post(port, f'/{NAME}/cooperative/edi/messages', part, 201)
+        other = _post(port, f'/{NAME}/bare', part, 200)
+        if number:  # the first warms the caches
+            ours += one
+            bare += other
+    return ROUNDS * size / ours, ROUNDS * size / bare
+
+
+def _post(port, path, messages, status):
+    "Return the seconds that the clients take together"
+    def client(part):
+        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+        for data, jws in part:
+            connection.request(
+                'POST', path, data, {SIGNATURE_HEADER: jws})
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != status:
+                raise AssertionError((response.status, body))
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as executor:
+        list(executor.map(
+                client, [messages[i::CLIENTS] for i in range(CLIENTS)]))
+    return time.perf_counter() - started
+
+
+def _wait(server, port):
+    limit = time.monotonic() + 300
+    while True:
+        if server.poll() is not None:
+            raise AssertionError("the server ended")
+        with socket.socket() as sock:
+            if not sock.connect_ex(('127.0.0.1', port)):
+                return
+        if time.monotonic() > limit:
+            raise AssertionError("the server does not answer")
+        time.sleep(0.2)
+
+
+def sqlite():
+    "Return the two rates on SQLite"
+    source = template.get(template.MODULES['actor'])
+    with tempfile.TemporaryDirectory(prefix='bench-') as path:
+        shutil.copyfile(source, os.path.join(path, f'{NAME}.sqlite'))
+        return measure('sqlite://', path)
+
+
+def main():
+    ours, bare = sqlite()
+    print(f"orders received, SQLite: {ours:.0f} a second, "
+        f"bare route {bare:.0f}, ratio {ours / bare:.2f}")
+
+
+if __name__ == '__main__':
+    main()
