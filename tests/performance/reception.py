@@ -38,7 +38,7 @@ def measure(uri, path):
             TRYTOND_DATABASE_URI=uri, TRYTOND_DATABASE__PATH=str(path),
             TRYTOND_COOPERATIVE__KEY=Fernet.generate_key().decode(),
             TRYTOND_COOPERATIVE__COURIER='False'),
-        stdout=subprocess.DEVNULL, stderr=open("/tmp/bench.err","w"))
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait(server, port)
         messages = [

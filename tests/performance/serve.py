@@ -10,15 +10,14 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 
-from sql import Table
-
 from trycoton.command.sqlite import keep_connections
 from trycoton.protocol import signature, ubl
+from trycoton.protocol.directory import Legal, Participant, PublishedKey
 from trycoton.protocol.envelope import Envelope
 
 keep_connections()
 
-from trytond import backend  # noqa: E402
+from trytond.model import ModelSQL, fields  # noqa: E402
 from trytond.pool import Pool  # noqa: E402
 from trytond.protocols.wrappers import (  # noqa: E402
     Response, with_pool, with_transaction)
@@ -26,49 +25,54 @@ from trytond.transaction import Transaction  # noqa: E402
 from trytond.wsgi import app  # noqa: E402
 from werkzeug.serving import run_simple  # noqa: E402
 
-from cooperative_edi.tests.tools import Other  # noqa: E402
-
 US, THEM = '0225:833555675', '0225:732829320'
-BARE = Table('bare')
+
+
+class Bare(ModelSQL):
+    "The same bytes in one row"
+    __name__ = 'bare'
+    data = fields.Binary("Data", required=True)
 
 
 @app.route('/<database_name>/bare', methods=['POST'])
 @with_pool
 @with_transaction()
 def bare(request, pool):
-    "Store the same bytes in one row"
-    cursor = Transaction().connection.cursor()
-    cursor.execute(*BARE.insert([BARE.data], [[request.get_data()]]))
+    pool.get('bare').create([{'data': request.get_data()}])
     return Response(b'{}', content_type='application/json')
 
 
 def prepare(database, folder, count):
     "Make a peer with a relation, and messages of it in the folder"
     pool = Pool(database)
-    with Transaction().start(
-            database, 0, context={'company': 1}) as transaction:
+    now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+    key = signature.SigningKey.generate()
+    with Transaction().start(database, 0, context={'company': 1}):
         Identity = pool.get('cooperative.edi.identity')
         Peer = pool.get('cooperative.edi.peer')
         Relation = pool.get('cooperative.edi.relation')
-        binary = 'BLOB' if backend.name == 'sqlite' else 'BYTEA'
-        transaction.connection.cursor().execute(
-            f'CREATE TABLE bare (data {binary})')
+        pool.get('bare').__register__('cooperative_edi')
         identity, = Identity.create([{'company': 1, 'identifier': US}])
         identity.generate_keys()
-        other = Other(THEM)
+        peer = Peer.update_from(1, Participant(
+                identifier=THEM, name="Them", kind='participant', direct=True,
+                keys=(PublishedKey(key=key.public, valid_from=now),),
+                legal=Legal(country='FR')))
         relation = Relation(
-            company=1, peer=Peer.update_from(1, other.participant()),
-            uuid=str(uuid.uuid4()), proposed_by='peer', state='agreed')
+            company=1, peer=peer, uuid=str(uuid.uuid4()), proposed_by='peer',
+            state='agreed')
         relation.save()
-        for number in range(count):
-            message = Envelope(
-                payload=order(number).to_bytes(),
-                **other.header(relation=relation.uuid))
-            other.previous = message.digest
-            data = message.to_bytes()
-            (folder / f'{number:06}.xml').write_bytes(data)
-            (folder / f'{number:06}.jws').write_text(
-                signature.sign(data, message.typ, other.key))
+        relation = relation.uuid
+    previous = None
+    for number in range(1, count + 1):
+        message = Envelope(
+            sender=THEM, receiver=US, id=str(uuid.uuid4()), created=now,
+            sequence=number, previous=previous, relation=relation,
+            payload=order(number).to_bytes())
+        previous, data = message.digest, message.to_bytes()
+        (folder / f'{number:06}.xml').write_bytes(data)
+        (folder / f'{number:06}.jws').write_text(
+            signature.sign(data, message.typ, key))
 
 
 def order(number):
@@ -85,13 +89,14 @@ def order(number):
                 id=str(i), quantity=Decimal(i), unit='KGM',
                 price=Decimal('1.45'), amount=i * Decimal('1.45'),
                 item=ubl.Item(name="Pommes", seller_code=f'POM-{i}'))
-            for i in range(1, 12)),
-        untaxed=66 * Decimal('1.45'), total=66 * Decimal('1.45'))
+            for i in range(1, 19)),
+        untaxed=171 * Decimal('1.45'), total=171 * Decimal('1.45'))
 
 
 def main():
     database, port, folder, count = sys.argv[1:]
     Pool.start()
+    Pool.register(Bare, module='cooperative_edi', type_='model')
     Pool(database).init()
     prepare(database, Path(folder), int(count))
     run_simple('127.0.0.1', int(port), app, threaded=True)
