@@ -10,7 +10,7 @@ ARGS ?=
 # there
 export TRYCOTON_CONFORMANCE ?= $(realpath ../shared/conformance)
 
-.PHONY: help demo client test lint bench clean
+.PHONY: help demo client test lint bench soak clean
 
 help:
 	@echo "make demo   run a whole deal between several instances"
@@ -18,6 +18,7 @@ help:
 	@echo "make test   run all the tests"
 	@echo "make lint   check the style of the sources and the documents"
 	@echo "make bench  measure the performance"
+	@echo "make soak   kill and mutate for hours"
 	@echo "make clean  remove what these commands installed"
 	@echo
 	@echo 'Options are passed as in: make demo ARGS="--keep DIR"'
@@ -40,6 +41,13 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m tests.performance $(ARGS)
+
+soak: $(VENV)/.test
+	@TRYCOTON_FAULTS=$${TRYCOTON_FAULTS:-30} \
+		$(BIN)/python -m unittest -v tests.faults.test_faults
+	@cd modules && \
+		TRYCOTON_MUTATIONS=$${TRYCOTON_MUTATIONS:-10000} \
+		../$(BIN)/python -m unittest -v cooperative_edi.tests.test_mutations
 
 clean:
 	rm -rf $(VENV) build

@@ -3,7 +3,8 @@
 """Figures, as ratios of what is measured in one run on one machine.
 
 ``python -m tests.performance`` plays the demonstration with an empty cache
-and again with what the first run left there.
+and again with what the first run left there, and receives orders beside a
+bare route of the same server.
 """
 import json
 import os
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from . import reception
 
 
 def demonstrate(cache):
@@ -47,6 +50,7 @@ def main():
         if i['role'] == 'actor']
     print("largest actor / trust party: "
         f"{max(actors) / memory[trust]:.2f}")
+    reception.main()
     return 0
 
 

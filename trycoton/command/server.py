@@ -28,6 +28,9 @@ class Server:
     With cron a second process runs the scheduled actions.  The processes end
     with the one that started them, even when that one is killed."""
 
+    # What runs the programs
+    module = 'trycoton.command.server'
+
     def __init__(self, folder, name, cron=False):
         from .instance import Instance
         self.instance = Instance(folder, name)
@@ -63,7 +66,7 @@ class Server:
         with open(log, 'ab') as file:
             return subprocess.Popen(
                 [
-                    sys.executable, '-m', 'trycoton.command.server', program,
+                    sys.executable, '-m', self.module, program,
                     '-v', '-c', str(self.instance.config_path),
                     '-d', self.name],
                 stdin=subprocess.PIPE, stdout=file, stderr=file,

@@ -91,7 +91,10 @@ class Other:
         return message
 
     def invoice(self, relation, seller=None, **values):
-        document = invoice(seller or self.identifier, US)
+        return self.envelope(
+            invoice(seller or self.identifier, US), relation, **values)
+
+    def envelope(self, document, relation, **values):
         message = Envelope(
             payload=document.to_bytes(),
             **self.header(relation=relation, **values))

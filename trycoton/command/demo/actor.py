@@ -157,6 +157,14 @@ class Actor:
 
     def pay(self, *invoices):
         "Pay the posted supplier invoices by one bank transfer"
+        payments = self.process_payments(*invoices)
+        self.model('account.payment').click(payments, 'succeed')
+        return sum(
+            (p.amount if p.kind == 'payable' else -p.amount)
+            for p in payments)
+
+    def process_payments(self, *invoices):
+        "Give the bank the order to pay the posted supplier invoices"
         for invoice in invoices:
             invoice.reload()
         lines = [
@@ -178,10 +186,7 @@ class Actor:
         self.wizard('account.payment.process', payments)
         for payment in payments:
             payment.reload()
-        Payment.click(payments, 'succeed')
-        return sum(
-            (p.amount if p.kind == 'payable' else -p.amount)
-            for p in payments)
+        return payments
 
     def bank_statement(self, *receipts):
         "Enter and post the bank's statement of what the others paid"

@@ -1,0 +1,196 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""Instances killed by -9 at each step of a deal: nothing is lost or twice.
+
+With TRYCOTON_FAULTS, a number, that many deals are played, so that each
+process is killed at each point of each step: make soak does."""
+import http.client
+import os
+import tempfile
+import time
+import unittest
+from itertools import product
+from pathlib import Path
+
+from trycoton.command import catalogue, members
+from trycoton.command.demo import COMMUNITY, DATA, INTRUDER, TRUST
+from trycoton.command.demo.story import Story
+from trycoton.command.demo.world import World
+from trycoton.command.server import Server
+
+from .server import POINTS
+
+DEALS = int(os.environ.get('TRYCOTON_FAULTS', 1))
+# How long one that is to be killed has the occasion to be
+OCCASION = 15
+BROKEN = ConnectionError, http.client.HTTPException, TimeoutError
+
+
+class FaultTestCase(unittest.TestCase):
+    "Test a deal while one process after the other is killed"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.TemporaryDirectory(prefix='faults-')
+        cls.addClassCleanup(folder.cleanup)
+        cast = members.read(DATA / 'members.csv')
+        offers = catalogue.read(
+            DATA / 'offers.csv', {m.name: m.name for m in cast})
+        cls.world = World(
+            Path(folder.name), COMMUNITY, TRUST, cast, INTRUDER)
+        cls.addClassCleanup(cls.world.stop)
+        cls.world.create(lambda text: None)
+        cls.world.start()
+        cls.story = Story(
+            cls.world, offers, lambda text: None, lambda text: None)
+        for step in [
+                cls.story.found, cls.story.apply, cls.story.join,
+                cls.story.publish, cls.story.moderate,
+                cls.story.agree_routes]:
+            step()
+        cls.seller, cls.buyer = cls.story.sellers[0], cls.story.buyers[0]
+        cls.killed = []
+
+    def test_deals(self):
+        "Each document takes effect once, and the books agree"
+        for number in range(DEALS):
+            deal = Deal(self, number)
+            deal.play()
+            deal.check()
+        print(f"{len(self.killed)} processes killed in {DEALS} deals:",
+            ', '.join(f'{name} {point}' for name, point in self.killed))
+        # Some points are not on the way of some documents
+        self.assertGreater(len(self.killed), 3 * DEALS)
+
+    def disturb(self, victim, point, act, done):
+        "Do it, or do it again, while the victim is killed at the point"
+        self.restart(victim, point)
+        try:
+            act()
+        except BROKEN:
+            pass
+        limit = time.monotonic() + OCCASION
+        while victim.server.pid and time.monotonic() < limit:
+            time.sleep(0.1)
+        if not victim.server.pid:
+            self.killed.append((victim.name, point))
+        self.restart(victim)
+        if not done():
+            act()
+        self.world.settle()
+
+    def restart(self, victim, point=None):
+        "Kill the victim and start it again, to be killed at the point"
+        server = victim.server
+        for process in server.processes.values():
+            process.kill()
+            process.wait()
+        server.stop()
+        server.module = 'tests.faults.server' if point else Server.module
+        if point:
+            os.environ['TRYCOTON_FAULT'] = point
+        server.start().wait_ready()
+
+
+class Deal:
+    "A deal of goods whose steps are disturbed, one fault each"
+
+    def __init__(self, case, number):
+        self.case = case
+        self.number = number
+        self.step = 0
+        self.faults = list(product(
+                POINTS, [case.seller, case.buyer, case.world.trust]))
+        self.seller, self.buyer = case.seller, case.buyer
+
+    def play(self):
+        offer = self.case.story.goods[0]
+        Purchase = self.buyer.model('purchase.purchase')
+        relation = self.buyer.relation(self.seller)
+        item = self.buyer.item(self.seller, offer.code)
+        self.purchase = Purchase(
+            party=relation.peer.party, relation=relation)
+        line = self.purchase.lines.new()
+        line.product, line.quantity = item.product, 5
+        line.unit, line.unit_price = item.unit, item.price
+        self.purchase.save()
+        self.purchase.click('quote')
+        self.click(self.purchase, 'confirm')
+
+        self.sale = self.seller.sale(self.buyer, self.purchase.number)
+        self.click(self.sale, 'confirm')
+
+        self.sale.reload()
+        shipment, = self.sale.shipments
+        for button in ['assign_force', 'pick', 'pack']:
+            shipment.click(button)
+        self.click(shipment, 'ship')
+        shipment.click('do')
+
+        self.purchase.reload()
+        shipment, = self.purchase.shipments
+        self.click(shipment, 'receive')
+        shipment.click('do')
+
+        self.sale.reload()
+        invoice, = self.sale.invoices
+        self.click(invoice, 'post')
+
+        self.purchase.reload()
+        invoice, = self.purchase.invoices
+        self.click(invoice, 'post')
+
+        payment, = self.buyer.process_payments(invoice)
+        self.click(payment, 'succeed')
+
+    def fault(self):
+        "Return another fault for each step, and all of them in the end"
+        index = self.number + self.step * (len(POINTS) // 2)
+        self.step += 1
+        return self.faults[index % len(self.faults)]
+
+    def click(self, record, button):
+        point, victim = self.fault()
+        before = record.state
+
+        def done():
+            record.reload()
+            return record.state != before
+        with self.case.subTest(
+                button=button, victim=victim.name, point=point):
+            self.case.disturb(
+                victim, point, lambda: record.click(button), done)
+
+    def check(self):
+        "Nothing was lost, nothing took effect twice"
+        case = self.case
+        for record in [self.purchase, self.sale]:
+            record.reload()
+        case.assertEqual(len(self.seller.find(
+                    'sale.sale',
+                    [('reference', '=', self.purchase.number)])), 1)
+        case.assertEqual(
+            [m.quantity for m in self.purchase.moves if m.state == 'done'],
+            [5])
+        case.assertEqual(
+            [m.quantity for m in self.sale.moves if m.state == 'done'], [5])
+        sold, = self.sale.invoices
+        bought, = self.purchase.invoices
+        case.assertEqual(
+            (sold.number, sold.total_amount),
+            (bought.reference, bought.total_amount))
+        case.assertEqual(bought.state, 'paid')
+        # Nothing is booked by the announcement alone
+        case.assertEqual(sold.state, 'posted')
+        announcements = self.seller.find(
+            'cooperative.edi.payment.announcement',
+            [('lines.invoice', '=', sold.id)])
+        case.assertEqual(len(announcements), 1)
+        for actor in [self.seller, self.buyer]:
+            messages = actor.read(
+                'cooperative.edi.message', [],
+                ['sender', 'direction', 'uuid'])
+            keys = {tuple(m[n] for n in ['sender', 'direction', 'uuid'])
+                for m in messages}
+            case.assertEqual(len(keys), len(messages))
