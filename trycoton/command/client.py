@@ -5,6 +5,7 @@ import base64
 import contextlib
 import getpass
 import http.client
+import json
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ import threading
 import xmlrpc.client
 from pathlib import Path
 
-from . import CommandError
+from . import CommandError, template
 from .server import Server
 
 TIMEOUT = 600
@@ -37,6 +38,27 @@ class ClientError(CommandError):
 _describing = threading.Lock()
 
 
+class Descriptions(dict):
+    """How the models are described to users with the same modules, rights
+    and language, kept beside the template of their databases.
+
+    The keys are requests, the values what is answered to them."""
+
+    def __init__(self, modules, name):
+        super().__init__()
+        self.path = template.cache() / f'{template.key(modules)}-{name}.json'
+        with contextlib.suppress(OSError, ValueError):
+            self.update(json.loads(self.path.read_bytes()))
+        self._size = len(self)
+
+    def save(self):
+        "Keep what is new for the next time"
+        if len(self) > self._size:
+            new = self.path.with_suffix(f'.{os.getpid()}')
+            new.write_text(json.dumps(self))
+            os.replace(new, self.path)
+
+
 class _Transport(xmlrpc.client.Transport):
     """Asks only once how the models are described: proteus asks again in
     each thread, and for all the methods of all the models each time"""
@@ -53,11 +75,12 @@ class _Transport(xmlrpc.client.Transport):
     def request(self, host, handler, request_body, verbose=False):
         if not DESCRIPTION.search(request_body):
             return super().request(host, handler, request_body, verbose)
+        key = request_body.decode('utf-8')
         with _describing:
-            if request_body not in self.descriptions:
-                self.descriptions[request_body] = super().request(
+            if key not in self.descriptions:
+                self.descriptions[key] = super().request(
                     host, handler, request_body, verbose)
-            return self.descriptions[request_body]
+            return self.descriptions[key]
 
 
 def _server(url, headers=(), descriptions=None):
@@ -104,7 +127,7 @@ class Client:
     """The models and wizards of an instance for a user
 
     Users with the same modules, rights and language may share the
-    descriptions of the models, a dictionary.
+    descriptions of the models, Descriptions or a dictionary.
     Raise ClientError, as errors, when the user cannot log in.
     """
 

@@ -120,7 +120,7 @@ def _lock(path):
 
 def _prune(folder):
     limit = time.time() - KEEP_DAYS * 24 * 60 * 60
-    for path in folder.glob('*.sqlite'):
+    for path in [*folder.glob('*.sqlite'), *folder.glob('*.json')]:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < limit:
                 path.unlink()

@@ -42,8 +42,6 @@ TRUST_GROUPS = GROUPS + [
     ]
 
 STUCK = ['parked', 'held', 'failed', 'refused']
-# The same for all who have the same groups
-DESCRIPTIONS = {}
 UNSETTLED = ['waiting', 'received', *STUCK]
 
 
@@ -54,6 +52,8 @@ class DemoError(CommandError):
 class Actor:
     "A person of an instance, by its server, login and password"
     groups = MEMBER_GROUPS
+    # Of the models, shared by those with the same groups
+    descriptions = None
 
     def __init__(self, server, login, password):
         self.server = server
@@ -73,7 +73,7 @@ class Actor:
         self.server.wait_ready()
         return Client(
             self.server.instance, self.login, self.password,
-            DESCRIPTIONS.setdefault(self.__class__, {}))
+            self.descriptions)
 
     def model(self, name):
         return self.client.model(name)
@@ -242,7 +242,7 @@ class Actor:
             return sum(p.quantity for p in products)
 
 
-def wait(condition, what, timeout=90):
+def wait(condition, what, timeout=300):
     "Wait until the condition is true; raise DemoError after the timeout"
     limit = time.monotonic() + timeout
     while not (value := condition()):

@@ -6,9 +6,11 @@ import secrets
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+from ..client import Descriptions
 from ..instance import Specification, create
 from ..members import instance_name
 from ..server import Server
+from ..template import MODULES
 from .actor import STUCK, DemoError, wait
 from .member import Member
 from .office import Manager, Operator
@@ -28,6 +30,7 @@ class World:
         self.members = []
         self.actors = []
         self._threads = {}
+        self._descriptions = {}
         self._specifications = []
         self.trust = self._add('trust', trust, 'trust', Operator)
         self.manager = self._add('community', community, 'community', Manager)
@@ -60,6 +63,8 @@ class World:
                         'groups': Actor.groups,
                         }]))
         actor = Actor(Server(self.folder, name), LOGIN, password, *args)
+        actor.descriptions = self._descriptions.setdefault(
+            Actor, Descriptions(MODULES[role], Actor.__name__.lower()))
         self.actors.append(actor)
         return actor
 
@@ -119,6 +124,8 @@ class World:
             thread.shutdown(cancel_futures=True)
         for actor in self.actors:
             actor.server.stop()
+        for descriptions in self._descriptions.values():
+            descriptions.save()
 
     def settle(self, timeout=300):
         "Wait until all messages have arrived and taken effect"
