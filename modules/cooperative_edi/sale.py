@@ -245,12 +245,12 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
             self.save()
             self._edi_answer(message, 'RE', problem)
             return
+        self._edi_show(order)
         proposed = self.edi_state == 'changed'
         self.edi_change = message
         self.edi_state = 'waiting'
         self.edi_answer = None
         self.save()
-        self._edi_show(order)
         same = self._edi_is(order)
         if self.state in {'draft', 'quotation'} and not (proposed and same):
             self._edi_set(order)
@@ -304,10 +304,9 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
         pool = Pool()
         Line = pool.get('sale.line')
         ordered = {l.id: l for l in order.lines}
-        lines = [l for l in Line.browse(self.line_lines)
-            if l.edi_line in ordered]
+        lines = [l for l in Line.browse(self.line_lines) if l.edi_line]
         for line in lines:
-            line.edi_ask(ordered[line.edi_line])
+            line.edi_ask(ordered.get(line.edi_line))
         Line.save(lines)
 
     def _edi_set(self, order):
@@ -500,9 +499,12 @@ class SaleLine(metaclass=PoolMeta):
             if m.state in {'assigned', 'done'})
 
     def edi_ask(self, ordered):
-        "Keep what is ordered for the line"
+        "Keep what is ordered for the line, if anything is any more"
         pool = Pool()
         Document = pool.get('cooperative.edi.document')
+        if not ordered:
+            self.edi_quantity = 0
+            return
         Document.check_unit(ordered.unit, self.unit)
         self.edi_quantity = Document.quantity(ordered.quantity, self.unit)
         if ordered.price is not None:
@@ -594,11 +596,10 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def check_unit(cls, code, expected):
         "Refuse another unit than the one expected"
-        unit = cls.unit(code, like=expected)
-        if expected and unit != expected:
+        if code != cls.unit_code(expected):
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_document_unit_other',
-                    unit=unit.rec_name, expected=expected.rec_name))
+                    unit=code, expected=expected.rec_name if expected else ''))
 
     @classmethod
     def changed_order(cls, order, change):
