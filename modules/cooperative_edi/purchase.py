@@ -713,6 +713,18 @@ class Message(metaclass=PoolMeta):
     def _get_origin(cls):
         return super()._get_origin() + ['purchase.purchase']
 
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, messages):
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
+        super().cancel(messages)
+        for message in messages:
+            if message.kind in REQUESTS:
+                # Nobody answers what is not sent
+                Document.message_refused(message, message.error)
+
 
 class Document(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.document'
@@ -864,7 +876,8 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def _request_answered(cls, purchase, request, response):
         "Do what was asked, unless the supplier refuses"
-        if (request not in purchase.edi_unanswered()
+        if (not purchase.edi_request
+                or request not in purchase.edi_unanswered()
                 or (response.code == 'CA' and request.kind != 'order_change')):
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_purchase_answered',

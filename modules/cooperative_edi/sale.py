@@ -252,15 +252,13 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
         self.edi_answer = None
         self.save()
         same = self._edi_is(order)
-        if self.state in {'draft', 'quotation'} and not (proposed and same):
+        if self.state == 'quotation' and proposed and same:
+            self.__class__.confirm([self])
+        elif self.state in {'draft', 'quotation'}:
             self._edi_set(order)
             self._edi_respond('AB')
-        elif not same:
-            self._edi_respond('AB')
-        elif self.state == 'quotation':
-            self.__class__.confirm([self])
         else:
-            self._edi_respond('AP')
+            self._edi_respond('AP' if same else 'AB')
 
     def _edi_change_problem(self, order):
         "Return why the sale cannot become what the customer asks, if so"

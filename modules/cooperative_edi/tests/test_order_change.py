@@ -108,7 +108,7 @@ class OrderTestCase(DealTestCase):
         return received
 
     def assertAgree(self, purchase, sale):
-        self.assertEqual(purchase.total_amount, sale.total_amount)
+        self.assertEqual(purchase.untaxed_amount, sale.untaxed_amount)
         self.assertEqual(
             [l.quantity for l in purchase.line_lines],
             [l.quantity for l in sale.line_lines])
@@ -257,6 +257,43 @@ class OrderChangeTestCase(OrderTestCase):
         self.assertAgree(purchase, sale)
         move, = purchase.moves
         self.assertEqual(move.quantity, 6)
+
+    @with_transaction()
+    def test_proposal_reconsidered(self):
+        "Test a person sees the change that no more matches the proposal"
+        purchase, sale = self.proposed()
+        self.press(self.buyer, 'edi_accept', purchase)
+        self.press(self.seller, 'draft', sale)
+        deliver('order_change')
+        self.assertEqual((sale.state, sale.edi_state, sale.edi_request),
+            ('draft', 'waiting', 'change'))
+        self.assertEqual(deliver('order_response').code, 'AB')
+        self.assertEqual(purchase.state, 'confirmed')
+        self.press(self.seller, 'quote', sale)
+        self.accept(sale)
+        self.assertEqual(deliver('order_response').code, 'AP')
+        self.assertEqual(purchase.state, 'processing')
+        self.assertAgree(purchase, sale)
+
+    @with_transaction()
+    def test_withdrawn(self):
+        "Test the answers to an order that the buyer took back"
+        Message = Pool().get('cooperative.edi.message')
+        purchase, sale = self.order()
+        self.change(purchase, honey={'quantity': 8})
+        deliver('order_change')
+        deliver('order_response')
+        self.press(self.buyer, 'draft', purchase)
+        self.assertEqual((purchase.edi_state, purchase.edi_request),
+            ('none', None))
+        self.accept(sale)
+        message, = self.requests('order_response')
+        received = receive(message)
+        process(received)
+        self.assertEqual(Message(received.id).state, 'refused')
+        self.assertEqual((purchase.state, purchase.edi_state),
+            ('draft', 'none'))
+        self.assertEqual([l.quantity for l in purchase.lines], [10])
 
     @with_transaction()
     def test_proposal_refused(self):
@@ -596,6 +633,20 @@ class OrderChangeTestCase(OrderTestCase):
         self.accept(sale)
         deliver('order_response')
         self.assertEqual([l.quantity for l in purchase.lines], [9])
+
+    @with_transaction()
+    def test_change_not_sent(self):
+        "Test the buyer asks again when the change could not be sent"
+        Message = Pool().get('cooperative.edi.message')
+        purchase, sale = self.order()
+        self.change(purchase, honey={'quantity': 8})
+        with self.buyer.context():
+            Message.cancel(self.requests('order_change'))
+        self.assertIsNone(purchase.edi_request)
+        self.assertEqual(purchase.edi_state, 'waiting')
+        self.change(purchase, honey={'quantity': 9})
+        self.assertEqual(deliver('order_change').sequence, 1)
+        self.assertEqual([l.quantity for l in sale.lines], [9])
 
     @with_transaction()
     def test_line_added(self):
