@@ -241,7 +241,8 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
         Document = pool.get('cooperative.edi.document')
         order = Document.changed_order(self.edi_order, change)
         self.edi_sequence = change.sequence
-        if problem := self._edi_change_problem(order):
+        same = self._edi_is(order)
+        if problem := self._edi_change_problem(order, same):
             self.save()
             self._edi_answer(message, 'RE', problem)
             return
@@ -251,7 +252,6 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
         self.edi_state = 'waiting'
         self.edi_answer = None
         self.save()
-        same = self._edi_is(order)
         if self.state == 'quotation' and proposed and same:
             self.__class__.confirm([self])
         elif self.state in {'draft', 'quotation'}:
@@ -260,7 +260,7 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
         else:
             self._edi_respond('AP' if same else 'AB')
 
-    def _edi_change_problem(self, order):
+    def _edi_change_problem(self, order, same):
         "Return why the sale cannot become what the customer asks, if so"
         names = {'sale': self.number}
         if self.edi_change:
@@ -270,7 +270,11 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
         if self.state == 'cancelled':
             return gettext(
                 'cooperative_edi.msg_sale_change_cancelled', **names)
-        if self.state == 'done' or self.edi_state == 'cancelled':
+        if self.edi_state == 'cancelled':
+            return gettext('cooperative_edi.msg_sale_change_done', **names)
+        if same:
+            return
+        if self.state == 'done':
             return gettext('cooperative_edi.msg_sale_change_done', **names)
         if self.state == 'processing' and not self._edi_amendable:
             return gettext('cooperative_edi.msg_sale_change_late', **names)
