@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from trytond.pool import Pool
+from trytond.pyson import PYSONDecoder, PYSONEncoder
 from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
@@ -358,6 +359,23 @@ class OrderChangeTestCase(OrderTestCase):
         self.assertEqual(sale.edi_state, 'accepted')
         self.assertAgree(purchase, sale)
         self.assertEqual([l.quantity for l in purchase.lines], [10])
+
+    @with_transaction()
+    def test_change_same(self):
+        "Test a change of an order in process that asks for nothing new"
+        purchase, sale = self.accepted()
+        change = self.document(purchase)
+        line, = change.lines
+        received = self.resend(
+            change, lines=(replace(line, quantity=Decimal(10)),))
+        self.assertEqual(received.state, 'processed')
+        answer = sale.edi_sent('order_response')[0]
+        self.assertEqual(answer.answers, received)
+        response = Pool().get('cooperative.edi.document').content(answer)
+        self.assertEqual(
+            (response.code, response.change_number), ('AP', 'C1'))
+        self.assertEqual((sale.state, sale.edi_state, sale.edi_request),
+            ('processing', 'accepted', None))
 
     @with_transaction()
     def test_change_crosses_proposal(self):
@@ -744,6 +762,48 @@ class OrderChangeTestCase(OrderTestCase):
                 [g.id for g in action.groups],
                 [ModelData.get_id('purchase', 'group_purchase')])
 
+    def shown(self, model, **values):
+        "Return our buttons that a person sees on such a record"
+        Model = Pool().get(model)
+        return {
+            name for name, states in Model._buttons.items()
+            if name.startswith('edi_')
+            and not PYSONDecoder(values).decode(
+                PYSONEncoder().encode(states['invisible']))}
+
+    @with_transaction()
+    def test_shown(self):
+        "Test which buttons are shown"
+        for state, edi_state, edi_request, expected in [
+                ('draft', 'none', None, set()),
+                ('processing', 'none', None, set()),
+                ('confirmed', 'waiting', None, {'edi_change', 'edi_cancel'}),
+                ('confirmed', 'waiting', 'change', {'edi_cancel'}),
+                ('confirmed', 'waiting', 'cancellation', set()),
+                ('confirmed', 'changed', None,
+                    {'edi_accept', 'edi_refuse', 'edi_change'}),
+                ('confirmed', 'changed', 'change', set()),
+                ('confirmed', 'accepted', 'change', {'edi_cancel'}),
+                ('processing', 'accepted', None, {'edi_cancel'}),
+                ('cancelled', 'refused', None, set()),
+                ('cancelled', 'cancelled', None, set()),
+                ('done', 'cancelled', None, set()),
+                ]:
+            with self.subTest(state, answer=edi_state, asked=edi_request):
+                self.assertEqual(self.shown(
+                        'purchase.purchase', state=state, edi_state=edi_state,
+                        edi_request=edi_request), expected)
+        for state, edi_request, expected in [
+                ('quotation', None, set()),
+                ('quotation', 'change', {'edi_refuse'}),
+                ('processing', None, set()),
+                ('processing', 'change', {'edi_accept', 'edi_refuse'}),
+                ]:
+            with self.subTest(sale=state, asked=edi_request):
+                self.assertEqual(self.shown(
+                        'sale.sale', state=state, edi_request=edi_request),
+                    expected)
+
 
 class OrderAmendmentTestCase(OrderTestCase):
     "Test changes of orders in process"
@@ -889,3 +949,17 @@ class OrderAmendmentTestCase(OrderTestCase):
         self.assertIsNone(sale.edi_request)
         answer = sale.edi_sent('order_response')[0]
         self.assertEqual(answer.answers, received)
+
+    @with_transaction()
+    def test_shown(self):
+        "Test the buyer can change an order in process"
+        shown = OrderChangeTestCase.shown
+        for edi_request, expected in [
+                (None, {'edi_change', 'edi_cancel'}),
+                ('change', {'edi_cancel'}),
+                ('cancellation', set())]:
+            with self.subTest(asked=edi_request):
+                self.assertEqual(
+                    shown(self, 'purchase.purchase', state='processing',
+                        edi_state='accepted', edi_request=edi_request),
+                    expected)
