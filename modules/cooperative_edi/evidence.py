@@ -18,6 +18,7 @@ from .exceptions import EvidenceError
 # What the numbers are of, by the kind of document that has them
 NUMBERED = {
     'order': 'order',
+    'order_change': 'change',
     'despatch_advice': 'despatch',
     'invoice': 'invoice',
     'credit_note': 'invoice',

@@ -19,11 +19,23 @@ class OrderRelationError(UserError):
     pass
 
 
+class OrderRequestError(UserError):
+    pass
+
+
 class OrderWithdrawnWarning(UserWarning):
     pass
 
 
 class SaleLineAddedError(UserError):
+    pass
+
+
+class SaleProposedError(UserError):
+    pass
+
+
+class SaleChangeError(UserError):
     pass
 
 

@@ -32,6 +32,8 @@ PARK_LAST = dt.timedelta(days=5)
 KINDS = [
     ('catalogue', "Catalogue"),
     ('order', "Order"),
+    ('order_change', "Order Change"),
+    ('order_cancellation', "Order Cancellation"),
     ('order_response', "Order Response"),
     ('despatch_advice', "Despatch Advice"),
     ('receipt_advice', "Receipt Advice"),

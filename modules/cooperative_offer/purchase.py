@@ -33,6 +33,18 @@ class Purchase(metaclass=PoolMeta):
             line.offer = line.approved_offer()
         Line.save(self.line_lines)
 
+    def _check_change(self, lines):
+        super()._check_change(lines)
+        if self.relation.community:
+            self._check_changed_offers(lines)
+
+    @without_check_access
+    def _check_changed_offers(self, lines):
+        "Raise an error for more, or another price, than an offer allows"
+        for line in lines:
+            if line.edi_raised():
+                line.approved_offer()
+
 
 class PurchaseLine(metaclass=PoolMeta):
     __name__ = 'purchase.line'
@@ -58,6 +70,13 @@ class PurchaseLine(metaclass=PoolMeta):
             community = self.purchase.relation.community
             pattern['community'] = community.id if community else None
         return pattern
+
+    def edi_raised(self):
+        "Tell if more is asked for than ordered, or another price"
+        ordered = self.__class__(self.id)
+        return (
+            self.quantity > ordered.quantity
+            or self.unit_price != ordered.unit_price)
 
     def approved_offer(self):
         "Return the offer that the line follows, or raise an error"

@@ -1,9 +1,11 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 from collections import defaultdict
+from dataclasses import replace
 
 from trytond.i18n import gettext
 from trytond.model import fields
+from trytond.modules.product import round_price
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 
@@ -38,11 +40,33 @@ class Document(metaclass=PoolMeta):
             cls._check_offers(message, order)
 
     @classmethod
-    def _check_offers(cls, message, order):
-        "Refuse an order with a line that no approved version allows"
+    def check_change(cls, message, change, sale):
+        super().check_change(message, change, sale)
+        if message.relation.community:
+            lines = {l.edi_line: l for l in sale.line_lines}
+            raised = [l for l in change.lines
+                if cls._raised(l, lines.get(l.id))]
+            cls._check_offers(
+                message, replace(change, lines=tuple(raised)),
+                [lines[l.id] for l in raised if l.id in lines])
+
+    @classmethod
+    def _raised(cls, asked, line):
+        "Tell if more is asked for than sold, or another price"
+        return not line or (
+            float(asked.quantity) > line.quantity
+            or (asked.price is not None
+                and round_price(asked.price) != line.unit_price))
+
+    @classmethod
+    def _check_offers(cls, message, order, sold=()):
+        """Refuse an order with a line that no approved version allows.
+        What the lines sold took of the offers is available to it."""
         community = message.relation.community
         versions = cls._versions_on_sale(community)
         ordered = defaultdict(int)
+        for line in sold:
+            ordered[line.offer_version] -= line.quantity
         for line in order.lines:
             version = versions.get(line.item.seller_code)
             if not version:

@@ -26,7 +26,7 @@ from trycoton.protocol.receipt import Receipt
 ROOT = Path(__file__).resolve().parents[2]
 # What a deal cannot do without
 KINDS = {
-    'catalogue', 'order', 'order_response', 'despatch_advice',
+    'catalogue', 'order', 'order_change', 'order_response', 'despatch_advice',
     'receipt_advice', 'invoice', 'credit_note', 'invoice_response',
     'remittance_advice', 'message_level_response', 'application',
     'membership-decision', 'membership-state', 'offer-decision',

@@ -204,13 +204,15 @@ def process(message):
         Message.not_processed(message.id, exception)
 
 
-class DocumentsTestCase(unittest.TestCase):
-    "Test the documents of a deal"
+class DealTestCase(unittest.TestCase):
+    "Two companies that order, deliver and invoice"
+
+    modules = MODULES
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        activate_module(MODULES)
+        activate_module(cls.modules)
 
     def setUp(self):
         super().setUp()
@@ -367,6 +369,10 @@ class DocumentsTestCase(unittest.TestCase):
     def check(self, document):
         self.assertEqual(list(document.check()), [])
         self.assertEqual(ubl.parse(document.to_bytes()), document)
+
+
+class DocumentsTestCase(DealTestCase):
+    "Test the documents of a deal"
 
     @with_transaction()
     def test_deal(self):
@@ -618,6 +624,8 @@ class DocumentsTestCase(unittest.TestCase):
         with self.buyer.context():
             Purchase.edi_accept([purchase])
             run_tasks()
+        deliver('order_change')
+        deliver('order_response')
         self.assertEqual(purchase.state, 'processing')
         self.assertEqual(purchase.total_amount, sale.total_amount)
         move, = purchase.moves

@@ -12,7 +12,7 @@ class CooperativeEdiTestCase(
     extras = [
         'account_invoice_stock', 'account_payment_clearing',
         'account_statement', 'edocument_unece', 'party_siret', 'purchase',
-        'sale']
+        'purchase_amendment', 'sale', 'sale_amendment']
 
 
 del ModuleTestCase

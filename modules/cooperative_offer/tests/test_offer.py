@@ -600,6 +600,72 @@ class BuyerTestCase(OfferTestCase):
                 self.assertTrue(purchase.edi_answer)
         self.assertFalse(Sale.search([]))
 
+    def ask(self, purchase, **values):
+        "Have the buyer ask for other values of the only line"
+        Line = Pool().get('purchase.line')
+        with self.market.buyer.context():
+            line = Line(purchase.lines[0].id)
+            for name, value in values.items():
+                setattr(line, name, value)
+            purchase.edi_ask_change([line])
+        self.market.exchange()
+
+    @with_transaction()
+    def test_change_not_allowed(self):
+        "Test neither instance lets a change have what no offer allows"
+        pool = Pool()
+        Item = pool.get('cooperative.offer.item')
+        Purchase = pool.get('purchase.purchase')
+        Sale = pool.get('sale.sale')
+        self.market = market = Market()
+        offer = market.on_sale(min_quantity=2, quantity=10)
+        item, = market.synchronise()
+        purchase = market.purchase(item, quantity=4)
+        market.order(purchase)
+        sale, = Sale.search([])
+        for values in [
+                {'quantity': 11},
+                {'unit_price': Decimal('9')},
+                {'quantity': 5, 'unit_price': Decimal('10')},
+                ]:
+            with self.subTest(values=values):
+                with self.assertRaises(OfferOrderError):
+                    self.ask(purchase, **values)
+        self.assertFalse(purchase.edi_request)
+
+        # A buyer that does not check
+        price = item.price
+        for values in [
+                {'quantity': 11},
+                {'unit_price': Decimal('9')},
+                ]:
+            with self.subTest(seller=values):
+                Item.write([item], {
+                        'price': values.get('unit_price', price),
+                        'quantity': None})
+                self.ask(purchase, **values)
+                purchase = Purchase(purchase.id)
+                self.assertFalse(purchase.edi_request)
+                self.assertTrue(purchase.edi_answer)
+                self.assertEqual(purchase.edi_state, 'waiting')
+                self.assertEqual([l.quantity for l in sale.lines], [4])
+        Item.write([item], {'price': price, 'quantity': 10})
+
+        # All that is left, with what is ordered already
+        self.ask(purchase, quantity=10)
+        self.assertEqual([l.quantity for l in sale.lines], [10])
+        self.assertEqual(offer.__class__(offer.id).quantity_left, 0)
+        with market.seller.context():
+            Sale.edi_refuse([sale])
+        market.exchange()
+
+        # Less, even when the offer is not on sale any more
+        Item.write([item], {'active': False})
+        with market.seller.context():
+            offer.__class__.write([offer], {'active': False})
+        self.ask(purchase, quantity=3)
+        self.assertEqual([l.quantity for l in sale.lines], [3])
+
     @with_transaction()
     def test_taxes(self):
         "Test the account category by rate and type"

@@ -143,11 +143,30 @@ class Variants:
             delivery_date=self.maybe(DATE),
             delivery_address=self.maybe(self.address()), **totals)
 
+    def order_change(self):
+        order = self.order()
+        lines = tuple(
+            ubl.OrderChangeLine(
+                **vars(line), code=self.random.choice('1234'))
+            for line in order.lines)
+        return ubl.OrderChange(**{
+                **vars(order), 'lines': lines}, order_number=self.number(),
+            sequence=self.random.randrange(1, 10), time=self.maybe(TIME),
+            sale_number=self.maybe(self.number()))
+
+    def order_cancellation(self):
+        return ubl.OrderCancellation(
+            number=self.number(), date=DATE, time=self.maybe(TIME),
+            reason=self.text(), order_number=self.number(),
+            buyer=self.party(vat=self.maybe('FR83404833048')),
+            seller=self.party(), note=self.maybe(self.text()))
+
     def order_response(self):
         code = self.random.choice(['AB', 'AP', 'CA', 'RE'])
         return ubl.OrderResponse(
             number=self.number(), date=DATE, time=self.maybe(TIME),
             code=code, order_number=self.number(),
+            change_number=self.maybe(self.number()),
             sale_number=self.maybe(self.number()), currency='EUR',
             buyer=self.bare_party(), seller=self.bare_party(),
             note=self.maybe(self.text()), delivery_date=self.maybe(DATE),
@@ -432,6 +451,89 @@ class UBLTestCase(unittest.TestCase):
             with self.subTest(data[:10]), self.assertRaises(Malformed):
                 ubl.parse(data)
 
+    def test_malformed_change(self):
+        "A change or a cancellation that is not in the form is refused"
+        change = replace(
+            Variants(2).order_change(), number='N-1', order_number='O-1',
+            sequence=7)
+        change = replace(change, lines=(
+                replace(change.lines[0], code='3'), *change.lines[1:]))
+        cancellation = replace(
+            Variants(2).order_cancellation(), order_number='O-1',
+            reason="Too late")
+        sequence = b'<cbc:SequenceNumberID>7</cbc:SequenceNumberID>'
+        status = b'<cbc:LineStatusCode>3</cbc:LineStatusCode>'
+        order = b'<cbc:ID>O-1</cbc:ID>'
+        reason = b'<cbc:CancellationNote>Too late</cbc:CancellationNote>'
+        for document, old, new in [
+                (change, sequence, b''),
+                (change, sequence, sequence * 2),
+                (change, sequence, sequence.replace(b'7', b'')),
+                (change, sequence, sequence.replace(b'7', b'-1')),
+                (change, sequence, sequence.replace(b'7', b'+1')),
+                (change, sequence, sequence.replace(b'7', b'1.0')),
+                (change, sequence, sequence.replace(b'7', b'1e3')),
+                (change, sequence, sequence.replace(b'7', b'7' * 10)),
+                (change, sequence, sequence.replace(b'7', '٧'.encode())),
+                (change, status, b''),
+                (change, status, status * 2),
+                (change, status, status.replace(b'3', b'5')),
+                (change, status, status.replace(b'3', b'')),
+                (change, order, b''),
+                (change, b'bis:advanced_ordering:3', b'bis:ordering:3'),
+                (change, b'currencyID="EUR"', b'currencyID="USD"'),
+                (cancellation, reason, b''),
+                (cancellation, reason, reason * 2),
+                (cancellation, reason, reason.replace(b'Too late', b' ')),
+                (cancellation, order, b''),
+                (cancellation, order, order * 2),
+                (cancellation, b'bis:advanced_ordering:3',
+                    b'bis:order_only:3'),
+                ]:
+            data = document.to_bytes()
+            with self.subTest(kind=document.kind, new=new):
+                self.assertIn(old, data)
+                with self.assertRaises(Malformed):
+                    ubl.parse(data.replace(old, new, 1))
+        for document, values in [
+                (change, {'sequence': None}),
+                (change, {'sequence': '7'}),
+                (change, {'order_number': None}),
+                (change, {'lines': ()}),
+                (change, {'lines': (replace(change.lines[0], code='5'),)}),
+                (cancellation, {'reason': None}),
+                (cancellation, {'reason': ' '}),
+                (cancellation, {'order_number': ''}),
+                (cancellation, {'seller': None}),
+                ]:
+            with self.subTest(kind=document.kind, values=values):
+                with self.assertRaises(Malformed):
+                    replace(document, **values).to_bytes()
+
+    def test_changed_field(self):
+        "A changed field of a change or cancellation makes another document"
+        for document in [
+                Variants(7).order_change(), Variants(7).order_cancellation()]:
+            data = document.to_bytes()
+            for field in fields(document):
+                if field.name in {'profile', 'currency', 'lines', 'charges'}:
+                    continue
+                value = getattr(document, field.name)
+                if isinstance(value, str):
+                    other = value + '+'
+                elif isinstance(value, (int, D)):
+                    other = value + 1
+                elif isinstance(value, dt.date):
+                    other = value + dt.timedelta(1)
+                elif isinstance(value, ubl.Party):
+                    other = replace(value, name="Other")
+                else:
+                    continue
+                with self.subTest(kind=document.kind, field=field.name):
+                    changed = replace(document, **{field.name: other})
+                    self.assertNotEqual(changed.to_bytes(), data)
+                    self.assertEqual(ubl.parse(changed.to_bytes()), changed)
+
     def test_rejected(self):
         "What is well formed but not supported is refused"
         data = Variants(3).invoice().to_bytes()
@@ -496,6 +598,7 @@ class UBLTestCase(unittest.TestCase):
         "Meaning is checked"
         invoice = Variants(6).invoice()
         order = Variants(6).order()
+        change = Variants(6).order_change()
         response = Variants(6).order_response()
         remittance = Variants(6).remittance_advice()
         receipt = Variants(6).receipt_advice()
@@ -520,6 +623,9 @@ class UBLTestCase(unittest.TestCase):
                             replace(line, price=line.price + 1),
                             *invoice.lines[1:])}),
                 (invoice, {'order_number': None, 'buyer_reference': None}),
+                (change, {'sequence': 0}),
+                (change, {'untaxed': change.untaxed + 1}),
+                (change, {'lines': change.lines + change.lines[:1]}),
                 (response, {'code': 'CA', 'lines': ()}),
                 (remittance, {'total': D('100.00')}),
                 (despatch, {'lines': (
@@ -598,4 +704,4 @@ class ConformanceTestCase(unittest.TestCase):
                 self.assertEqual(errors, [])
                 self.assertLessEqual(
                     {w['id'] for w in warnings},
-                    {'PEPPOL-T01-R002', 'UBL-CR-528'})
+                    {'PEPPOL-T01-R002', 'PEPPOL-T114-R002', 'UBL-CR-528'})

@@ -9,6 +9,7 @@ from lxml import etree
 
 from ..errors import Rejected
 from .catalogue import Catalogue, CatalogueLine
+from .change import OrderCancellation, OrderChange, OrderChangeLine
 from .common import Address, Charge, Item, Party, Tax
 from .despatch import DespatchAdvice, DespatchLine
 from .invoice import CreditNote, Invoice, InvoiceLine, Preceding
@@ -25,15 +26,16 @@ __all__ = [
     'Address', 'Charge', 'Item', 'Party', 'Tax',
     'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
     'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse',
-    'MessageLevelResponse', 'MessageLevelResponseLine', 'Order', 'OrderLine',
+    'MessageLevelResponse', 'MessageLevelResponseLine', 'Order',
+    'OrderCancellation', 'OrderChange', 'OrderChangeLine', 'OrderLine',
     'OrderResponse', 'OrderResponseLine', 'Preceding', 'Reason',
     'ReceiptAdvice', 'ReceiptLine', 'RemittanceAdvice', 'RemittanceLine']
 
 DOCUMENTS = {
     document.kind: document for document in [
-        Catalogue, Order, OrderResponse, DespatchAdvice, ReceiptAdvice,
-        Invoice, CreditNote, InvoiceResponse, RemittanceAdvice,
-        MessageLevelResponse]}
+        Catalogue, Order, OrderChange, OrderCancellation, OrderResponse,
+        DespatchAdvice, ReceiptAdvice, Invoice, CreditNote, InvoiceResponse,
+        RemittanceAdvice, MessageLevelResponse]}
 _types = {(d.tag(), d.customization): d for d in DOCUMENTS.values()}
 
 

@@ -34,6 +34,8 @@ class OrderResponseLine:
 class OrderResponse(Document):
     """code is AB received, AP accepted, CA accepted with the lines as given
     here, or RE refused; only CA has lines
+
+    change_number is the number of the change answered, if it is one.
     """
     kind = 'order_response'
     root = 'OrderResponse'
@@ -45,6 +47,7 @@ class OrderResponse(Document):
     time: dt.time = None
     code: str
     order_number: str
+    change_number: str = None
     sale_number: str = None
     currency: str
     buyer: Party
@@ -63,6 +66,7 @@ class OrderResponse(Document):
         Text('cbc:Note', 'note'),
         Text('cbc:DocumentCurrencyCode', 'currency', required=True),
         Text('cac:OrderReference/cbc:ID', 'order_number', required=True),
+        Text('cac:OrderChangeDocumentReference/cbc:ID', 'change_number'),
         party('cac:SellerSupplierParty/cac:Party', 'seller',
             ENDPOINT, LEGAL_NAME, required=True),
         party('cac:BuyerCustomerParty/cac:Party', 'buyer',
