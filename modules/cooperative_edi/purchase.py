@@ -307,6 +307,13 @@ class PurchaseLine(metaclass=PoolMeta):
             seller_code=(supplier.code if supplier else None) or None,
             buyer_code=(self.product.code if self.product else None) or None)
 
+    def edi_is(self, item):
+        "Tell if the supplier means the item of the line"
+        own = self.edi_item()
+        return any(
+            getattr(item, name) and getattr(item, name) == getattr(own, name)
+            for name in ['buyer_code', 'seller_code', 'gtin'])
+
     def edi_answer(self, answer):
         "Keep what the supplier answers for the line"
         pool = Pool()
@@ -398,10 +405,12 @@ class Document(metaclass=PoolMeta):
                 purchase.reference = response.sale_number
                 purchase.save()
             return purchase
+        if not purchase.relation:
+            return cls._note_response(purchase, response)
         if purchase.edi_state != 'waiting':
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_purchase_answered',
-                    purchase=purchase.rec_name))
+                    purchase=purchase.rec_name), 'TCT-ANSWERED')
         if response.code == 'AP':
             Purchase._edi_release([purchase])
         elif response.code == 'CA':
@@ -409,6 +418,31 @@ class Document(metaclass=PoolMeta):
         elif response.code == 'RE':
             Purchase._edi_refuse([purchase], response.note)
         return purchase
+
+    @classmethod
+    def _note_response(cls, purchase, response):
+        "Keep what is answered to an order that was not sent as a document"
+        if response.code != 'AP':
+            raise DocumentRefused('BV', gettext(
+                    'cooperative_edi.msg_purchase_not_sent',
+                    purchase=purchase.rec_name), 'TCT-NOT-SENT')
+        if response.sale_number and not purchase.reference:
+            purchase.reference = response.sale_number
+            purchase.save()
+        return purchase
+
+    @classmethod
+    def _recorded(cls, message, kinds, number):
+        pool = Pool()
+        Purchase = pool.get('purchase.purchase')
+        if message.unsigned and 'order' in kinds:
+            for purchase in Purchase.search([
+                        ('company', '=', message.company.id),
+                        ('party', '=', message.partner.id),
+                        ('number', '=', number),
+                        ], limit=1):
+                return purchase
+        return super()._recorded(message, kinds, number)
 
     @classmethod
     def _change_purchase(cls, purchase, response):
@@ -437,12 +471,16 @@ class Document(metaclass=PoolMeta):
             Purchase._edi_refuse([message.origin], text)
 
     @classmethod
-    def ordered_line(cls, message, number, line):
+    def ordered_line(cls, message, number, line, item=None):
         "Return the purchase line that the supplier refers to"
         purchase = cls.sent(message, ['order'], number)
         for purchase_line in purchase.line_lines:
             if purchase_line.edi_line == line:
                 return purchase_line
+        if not purchase.relation and item:
+            lines = [l for l in purchase.line_lines if l.edi_is(item)]
+            if len(lines) == 1:
+                return lines[0]
         raise DocumentRefused('BV', gettext(
                 'cooperative_edi.msg_document_line',
-                line=line, number=number))
+                line=line, number=number), 'TCT-LINE')

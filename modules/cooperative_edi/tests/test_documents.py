@@ -204,8 +204,8 @@ def process(message):
         Message.not_processed(message.id, exception)
 
 
-class DocumentsTestCase(unittest.TestCase):
-    "Test the documents of a deal"
+class DealTestCase(unittest.TestCase):
+    "Two companies that deal with each other"
 
     @classmethod
     def setUpClass(cls):
@@ -367,6 +367,10 @@ class DocumentsTestCase(unittest.TestCase):
     def check(self, document):
         self.assertEqual(list(document.check()), [])
         self.assertEqual(ubl.parse(document.to_bytes()), document)
+
+
+class DocumentsTestCase(DealTestCase):
+    "Test the documents of a deal"
 
     @with_transaction()
     def test_deal(self):
