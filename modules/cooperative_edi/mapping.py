@@ -2,7 +2,6 @@
 # this repository contains the full copyright notices and license terms.
 """What the codes of the others mean here, as a person said once"""
 from sql.operators import Equal
-
 from trytond.model import Exclude, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If

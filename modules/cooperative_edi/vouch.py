@@ -8,11 +8,9 @@ import hashlib
 import uuid
 
 from stdnum.fr import siren, siret
-
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
-from trytond.model.exceptions import (
-    DigitsValidationError, SizeValidationError)
+from trytond.model.exceptions import DigitsValidationError, SizeValidationError
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, PYSONEncoder
 from trytond.transaction import Transaction, without_check_access
@@ -45,6 +43,7 @@ TYPES = {
     '0223': 'eu_vat',
     '0225': 'fr_siren',
     }
+VAT = '99'  # begins the schemes of the VAT numbers of the countries
 AGAIN = ['held', 'parked', 'failed', 'refused']
 
 
@@ -57,6 +56,8 @@ def codes(party):
         found.add((None, f'{scheme}{colon}{value}'))
         if type := TYPES.get(scheme):
             found.add((type, value))
+        elif scheme.startswith(VAT):
+            found.add(('eu_vat', value.upper()))
         elif scheme == '0088':
             found.add((None, value))
         elif not scheme and siren.is_valid(value):
@@ -363,15 +364,18 @@ class Import(Wizard):
         pool = Pool()
         File = pool.get('cooperative.edi.import.file')
         Message = pool.get('cooperative.edi.message')
+        result = File(
+            name=file.name, message=None, known=False, rule=None, error=None)
         try:
-            message, known = Message.vouch(bytes(file.data))
+            result.message, result.known = Message.vouch(bytes(file.data))
         except ProtocolError as exception:
-            error = ' '.join(filter(None, [exception.path, str(exception)]))
-            return File(name=file.name, rule=exception.rule, error=error)
+            result.rule = exception.rule
+            result.error = ': '.join(
+                filter(None, [exception.path, str(exception)]))
         except DocumentRefused as exception:
-            return File(
-                name=file.name, rule=exception.rule, error=exception.text)
-        return File(name=file.name, message=message, known=known)
+            result.rule = exception.rule
+            result.error = exception.text
+        return result
 
     def default_result(self, fields):
         return {

@@ -261,8 +261,9 @@ class ImportTestCase(DealTestCase):
                 ({'identifier': f'0225:{SELLER}'}, seller),
                 ({'identifier': f'0002:{SELLER}'}, seller),
                 ({'identifier': '9957:X', 'vat': 'FR44732829320'}, seller),
-                ({'identifier': '9957:FR44732829320',
-                        'legal_id': '0002:404 833 048'}, buyer),
+                ({'identifier': '9957:FR44732829320'}, seller),
+                ({'identifier': '0088:2', 'legal_id': '0002:404 833 048'},
+                    buyer),
                 ({'identifier': '0088:1', 'legal_id': BUYER}, buyer),
                 # A member of a community is not the community
                 ({'identifier': f'0225:{SELLER}_2'}, None),
@@ -288,17 +289,18 @@ class ImportTestCase(DealTestCase):
         Message = pool.get('cooperative.edi.message')
         User = pool.get('res.user')
 
-        def user(login, name):
+        def user(login, name, side=self.seller):
             group, = Group.search([('name', '=', name)])
             user, = User.create([{
                         'name': login, 'login': login,
                         'groups': [('add', [group.id])],
-                        'companies': [('add', [self.seller.company.id])],
-                        'company': self.seller.company.id,
+                        'companies': [('add', [side.company.id])],
+                        'company': side.company.id,
                         }])
             return user.id
 
         vouching = user('v', "EDI Unsigned Documents")
+        elsewhere = user('w', "EDI Unsigned Documents", self.buyer)
         with self.seller.context(), \
                 Transaction().set_user(user('e', "EDI")), \
                 Transaction().set_context(_check_access=True):
@@ -324,8 +326,9 @@ class ImportTestCase(DealTestCase):
                 (message.kind, message.vouched_by.id), ('order', vouching))
         with self.buyer.context(), \
                 Transaction().set_context(_check_access=True), \
-                Transaction().set_user(vouching):
+                Transaction().set_user(elsewhere):
             self.assertEqual(Message.search([]), [])
+            self.assertEqual(Mapping.search([]), [])
 
     # Earlier exchanges
 
@@ -449,7 +452,7 @@ class ImportTestCase(DealTestCase):
         self.assertEqual(message.state, 'held')
         self.assertEqual(
             [(m.kind, m.code) for m in message.missing], [('unit', 'KGM')])
-        self.assertIn("Unit", message.error)
+        self.assertIn("KGM", message.error)
 
     @with_transaction()
     def test_missing_remembered(self):
@@ -463,13 +466,12 @@ class ImportTestCase(DealTestCase):
         message, _ = self.vouch(self.seller, order)
         self.assertEqual(
             {m.code for m in message.missing}, {'(h)', 'XBX'})
-        with self.seller.context():
-            for mapping in message.missing:
-                if mapping.kind == 'unit':
-                    mapping.unit = self.kilogram
-                else:
-                    mapping.product = self.sold['MIEL']
-                mapping.save()
+        self._give(message, self.unit)
+        process(message)
+        message, = message.browse([message.id])
+        self.assertEqual(message.state, 'held')
+        self.assertIn(self.kilogram.rec_name, message.error)
+        self._give(message, self.kilogram)
         message, known = self.vouch(self.seller, order)
         self.assertTrue(known)
         self.assertEqual(
@@ -483,9 +485,16 @@ class ImportTestCase(DealTestCase):
                 'C2', lines=order.lines))
         self.assertEqual(message.state, 'processed')
         with self.seller.context(), self.assertRaises(SQLConstraintError):
-            Mapping.copy(message.search([
-                        ('id', '=', message.id)]) and Mapping.search(
-                    [('kind', '=', 'unit')]))
+            Mapping.copy(Mapping.search([('kind', '=', 'unit')]))
+
+    def _give(self, message, unit):
+        with self.seller.context():
+            for mapping in message.missing:
+                if mapping.kind == 'unit':
+                    mapping.unit = unit
+                else:
+                    mapping.product = self.sold['MIEL']
+                mapping.save()
 
     @with_transaction()
     def test_missing_party(self):
@@ -548,8 +557,8 @@ class ImportTestCase(DealTestCase):
         Message = pool.get('cooperative.edi.message')
         Product = pool.get('product.product')
         with self.seller.context():
-            Product.write(
-                [self.sold['MIEL'], self.sold['CIRE']], {'suffix_code': 'X'})
+            for number, code in enumerate(['MIEL', 'CIRE']):
+                Product.write([self.sold[code]], {'suffix_code': str(number)})
         purchase = self.purchase(MIEL=(3, '12.5'), CIRE=(1, '2'))
         deliver('order', state='held')
         message, = Message.search([('state', '=', 'held')])

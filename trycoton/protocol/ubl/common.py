@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from .schema import (
-    Amount, Boolean, Broken, Code, Computed, Constant, Date, Echo, Endpoint,
-    Group, Identifier, Many, Number, One, Refused, Text)
+    Amount, Base, Boolean, Broken, Code, Computed, Constant, Date, Echo,
+    Endpoint, Group, Identifier, Many, Number, One, Refused, Text)
 
 # UNCL 5305, as EN 16931 uses it
 VAT_CATEGORIES = ['S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M', 'B']
@@ -204,7 +204,7 @@ def item(path, *nodes, **options):
 def price(**options):
     return Group('cac:Price',
         Amount('cbc:PriceAmount', 'price', required=True),
-        Refused('cbc:BaseQuantity', unless='1'),
+        Base('cbc:BaseQuantity', 'price'),
         **options)
 
 

@@ -363,19 +363,43 @@ class Constant(Node):
 
 
 class Refused(Node):
-    "An element that would change the meaning, unless it has this text"
-
-    def __init__(self, path, unless=None):
-        super().__init__(path)
-        self.unless = unless
+    "An element that would change the meaning"
 
     def has(self, scope):
         return False
 
     def read(self, parent, scope):
-        for element in parent.findall(self.path, NAMESPACES):
-            if self.unless is None or _text(element) != self.unless:
-                raise Rejected(f"{self.path} is not supported.")
+        if parent.find(self.path, NAMESPACES) is not None:
+            raise Rejected(f"{self.path} is not supported.")
+
+    def write(self, parent, scope):
+        pass
+
+
+class Base(Node):
+    "The quantity, in the unit of the value, that its price is for"
+
+    def __init__(self, path, price):
+        super().__init__(path)
+        self.price = price
+
+    def has(self, scope):
+        return False
+
+    def read(self, parent, scope):
+        element = self.find(parent)
+        if element is None:
+            return
+        try:
+            base = _read_decimal(_text(element))
+        except ValueError as exception:
+            raise Malformed(f"{self.path} is no number.") from exception
+        unit = element.get('unitCode')
+        if base <= 0 or base != 1 and unit not in {
+                None, scope.look_up('unit')}:
+            raise Rejected(f"{self.path} is not supported.")
+        if base != 1:
+            scope.values[self.price] /= base
 
     def write(self, parent, scope):
         pass
