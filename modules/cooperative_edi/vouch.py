@@ -287,16 +287,20 @@ class Message(metaclass=PoolMeta):
         super().prepare(content)
         self.missing = []
         self.rule = None
-        if not self.unsigned or self.party:
-            return
-        sender, _ = self._sides(content)
-        self.party = self._find_party(self.company, sender)
-        if not self.party:
+        self._recognise()
+        if self.unsigned and not self.party:
+            sender, _ = self._sides(content)
             raise DocumentHeld(gettext(
                     'cooperative_edi.msg_vouch_party',
                     name=sender.name or '', identifier=self.sender),
                 [Missing('party', self.sender, sender.name)])
         self.save()
+
+    def _recognise(self):
+        "Set the party that wrote the unsigned document as soon as it is known"
+        if self.unsigned and not self.party:
+            sender, _ = self._sides(self.content)
+            self.party = self._find_party(self.company, sender)
 
     def check_vouched(self):
         "Hold what was brought in unsigned before, so that nothing is double"
@@ -332,6 +336,7 @@ class Message(metaclass=PoolMeta):
                 exception, (DigitsValidationError, SizeValidationError)):
             # Written otherwise than any record could hold
             exception = DocumentRefused('BV', self.error, 'TCT-VALUE')
+        self._recognise()
         self.rule = getattr(exception, 'rule', None)
         self.missing = Mapping.ask(self, getattr(exception, 'missing', []))
         return super().explain(exception)

@@ -22,7 +22,8 @@ For each file is printed what it became: the record; or held, with what is
 missing, to be given in Tryton; or refused, with the rule that it breaks."""
 EPILOG = """\
 The exit status is 0 when each file became a record or is held, 1 when one was
-refused or cannot be read, and 2 when the command could not be run.
+refused, cannot be read or is not imported yet, and 2 when the command could
+not be run.
 The user must be in the group "EDI Unsigned Documents"."""
 MESSAGE = 'cooperative.edi.message'
 FIELDS = [
@@ -38,7 +39,7 @@ RESULTS = {
     'refused': 'refused',
     'failed': 'failed',
     }
-GOOD = {'record', 'held', 'waiting'}
+GOOD = {'record', 'held'}
 
 
 def add_arguments(parser):

@@ -95,6 +95,7 @@ class EdiTestCase(unittest.TestCase):
         mapping.save()
         status, value = self.import_(('a.xml', None))
         document, = value['documents']
+        self.assertEqual(document['result'], 'held', msg=document)
         self.assertEqual(
             [(m['kind'], m['code'], m['name'])
                 for m in document['missing']],
