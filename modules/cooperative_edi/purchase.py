@@ -212,10 +212,15 @@ class Purchase(ExchangeMixin, metaclass=PoolMeta):
         purchases = [p for p in purchases if not p.edi_held]
         peers = {p.relation.peer for p in purchases
             if p.relation and p.state == 'confirmed'}
+        parties = {p.party for p in purchases if p.state == 'confirmed'}
         super().process(purchases)
         # What the suppliers already sent may have waited for this
         parked = Message.search([
-                ('peer', 'in', [p.id for p in peers]),
+                ['OR',
+                    ('peer', 'in', [p.id for p in peers]),
+                    # Unsigned
+                    ('party', 'in', [p.id for p in parties]),
+                    ],
                 ('state', '=', 'parked'),
                 ])
         if parked:
