@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from .schema import (
     Amount, Base, Boolean, Broken, Code, Computed, Constant, Date, Echo,
-    Endpoint, Group, Identifier, Many, Number, One, Refused, Text)
+    Endpoint, Group, Identifier, Many, Number, One, Text)
 
 # UNCL 5305, as EN 16931 uses it
 VAT_CATEGORIES = ['S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M', 'B']
