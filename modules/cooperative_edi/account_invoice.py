@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, Workflow, fields
@@ -13,7 +14,7 @@ from trytond.pyson import Eval, If
 from trycoton.protocol import ubl
 
 from .document import ExchangeMixin, decimal, today
-from .exceptions import DocumentHeld, DocumentParked
+from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 
 STATES = [
     ('none', "None"),
@@ -148,6 +149,9 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         pool = Pool()
         Document = pool.get('cooperative.edi.document')
         Message = pool.get('cooperative.edi.message')
+        if not self.relation:
+            # Nobody signed it
+            return
         response = Document.invoice_response(self, code)
         if any(m.document_number == response.number
                 for m in self.edi_sent('invoice_response')):
@@ -342,6 +346,20 @@ class Document(metaclass=PoolMeta):
             reasons=reasons)
 
     @classmethod
+    def _recorded(cls, message, kinds, number):
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        if message.unsigned and set(ISSUED) & set(kinds):
+            for invoice in Invoice.search([
+                        ('company', '=', message.company.id),
+                        ('type', '=', 'out'),
+                        ('party', '=', message.partner.id),
+                        ('number', '=', number),
+                        ], limit=1):
+                return invoice
+        return super()._recorded(message, kinds, number)
+
+    @classmethod
     def receive_invoice_response(cls, message, response):
         "Show on the invoice what the customer answers"
         cls.check_document(message, response, response.buyer, response.seller)
@@ -373,11 +391,12 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def _supplier_invoice(cls, message, document, sign):
         invoice = cls._supplier_header(message, document)
-        invoice.lines = [
-            cls._supplier_line(message, document, invoice, line, sign)
-            for line in document.lines] + [
-            cls._supplier_charge(document, invoice, charge, sign)
-            for charge in document.charges]
+        invoice.lines = cls.gather(
+            *(partial(
+                    cls._supplier_line, message, document, invoice, line,
+                    sign) for line in document.lines),
+            *(partial(cls._supplier_charge, document, invoice, charge, sign)
+                for charge in document.charges))
         invoice.source_total_amount = sign * document.total
         if cls._deductible(invoice):
             invoice.source_untaxed_amount = sign * document.untaxed
@@ -395,8 +414,8 @@ class Document(metaclass=PoolMeta):
         invoice = Invoice(
             company=message.company,
             type='in',
-            party=message.peer.party,
-            currency=cls.currency(document.currency),
+            party=message.partner,
+            currency=cls.currency(document.currency, message),
             reference=document.number,
             invoice_date=document.date,
             comment=document.note,
@@ -424,7 +443,7 @@ class Document(metaclass=PoolMeta):
                 invoice, line.item.description or line.item.name)
         unit = supplier_line.unit
         if unit:
-            unit = cls.unit(line.unit, like=unit)
+            unit = cls.unit(line.unit, like=unit, message=message)
         supplier_line.unit = unit
         supplier_line.quantity = sign * cls.quantity(line.quantity, unit)
         supplier_line.unit_price = round_price(line.price)
@@ -482,8 +501,8 @@ class Document(metaclass=PoolMeta):
                     ]):
             if cls.tax_rate([tax], date) == rate:
                 return [tax]
-        raise DocumentHeld(gettext(
-                'cooperative_edi.msg_invoice_tax', rate=rate))
+        return [cls.given(invoice.edi_message, 'tax', f'{rate} %', gettext(
+                    'cooperative_edi.msg_invoice_tax', rate=rate))]
 
     @classmethod
     def _deductible(cls, invoice):
@@ -612,7 +631,18 @@ class Document_Purchase(metaclass=PoolMeta):
         number = line.order_number or document.order_number
         if not number or not line.order_line:
             return
-        ordered = cls.ordered_line(message, number, line.order_line)
+        try:
+            ordered = cls.ordered_line(
+                message, number, line.order_line, line.item)
+        except DocumentRefused:
+            if not message.unsigned:
+                raise
+            # Ordered in another way
+            return
+        if ordered.purchase.invoice_method != 'manual':
+            raise DocumentHeld(gettext(
+                    'cooperative_edi.msg_invoice_method',
+                    purchase=ordered.purchase.rec_name))
         if ordered.purchase.state not in {'processing', 'done'}:
             raise DocumentParked(gettext(
                     'cooperative_edi.msg_document_awaited', number=number))
@@ -623,6 +653,8 @@ class Document_Purchase(metaclass=PoolMeta):
         "Return the line of the preceding invoice that is credited"
         for preceding in document.preceding:
             original = cls._credited_invoice(message, preceding.number)
+            if not original:
+                continue
             for original_line in original.line_lines:
                 if ordered:
                     if original_line.edi_origin == ordered:
@@ -638,12 +670,14 @@ class Document_Purchase(metaclass=PoolMeta):
         invoices = Invoice.search([
                 ('company', '=', message.company.id),
                 ('type', '=', 'in'),
-                ('party', '=', message.peer.party.id),
+                ('party', '=', message.partner.id),
                 ('reference', '=', number),
                 ('state', '!=', 'cancelled'),
                 ], limit=1)
         if invoices:
             return invoices[0]
+        if message.unsigned:
+            return
         return cls.received(message, ['invoice'], number)
 
     @classmethod

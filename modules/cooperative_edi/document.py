@@ -8,6 +8,7 @@ receive_<kind> that makes the record of a document.
 """
 import datetime as dt
 from decimal import Decimal
+from typing import NamedTuple
 
 from trytond.i18n import gettext
 from trytond.model import Model, Unique, fields
@@ -15,7 +16,7 @@ from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.tools.timezone import UTC, get_tzinfo
 
-from trycoton.protocol import envelope, ubl
+from trycoton.protocol import ubl
 
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 from .exceptions_document import ItemCodeError, UnitCodeError
@@ -27,6 +28,13 @@ GTIN = {'ean'}
 def decimal(number):
     "Return the float or the decimal as a decimal without useless zeros"
     return Decimal(str(number)).normalize() + 0
+
+
+class Missing(NamedTuple):
+    "What the partner names by a code that nothing has here"
+    kind: str
+    code: str
+    name: str = None
 
 
 class ExchangeMixin:
@@ -127,24 +135,25 @@ class Document(Model):
     def check_document(cls, message, document, sender, receiver):
         """Refuse what is not written by its sender for its receiver, or
         what contradicts itself"""
-        pool = Pool()
-        Identity = pool.get('cooperative.edi.identity')
-        identity = Identity.get(message.company.id)
-        for party, actor in [(sender, message.peer), (receiver, identity)]:
-            if party.identifier != actor.identifier:
+        for party, expected in [
+                (sender, message.sender), (receiver, message.recipient)]:
+            if party.identifier != expected:
                 raise DocumentRefused('BV', gettext(
                         'cooperative_edi.msg_document_party',
                         identifier=party.identifier,
-                        expected=actor.identifier))
+                        expected=expected), 'TCT-PARTY')
         if problems := document.check():
-            raise DocumentRefused('BV', '\n'.join(problems))
+            rules = [getattr(p, 'rule', None) for p in problems]
+            raise DocumentRefused(
+                'BV', '\n'.join(problems),
+                ', '.join(dict.fromkeys(filter(None, rules))))
 
     # References
 
     @classmethod
     def content(cls, message):
         "Return the document of the message"
-        return ubl.parse(envelope.parse(bytes(message.data)).payload)
+        return message.content
 
     @classmethod
     def known(cls, message, document):
@@ -156,16 +165,21 @@ class Document(Model):
             if cls.content(earlier) != document:
                 raise DocumentRefused('BV', gettext(
                         'cooperative_edi.msg_document_number',
-                        number=message.document_number))
+                        number=message.document_number), 'TCT-NUMBER')
             return earlier.origin
+        message.check_vouched()
 
     @classmethod
     def sent(cls, message, kinds, number):
         "Return the record that was sent to the peer under the number"
-        if origin := cls._origin(message, 'out', kinds, number):
+        origin = (
+            cls._origin(message, 'out', kinds, number)
+            or cls._recorded(message, kinds, number))
+        if origin:
             return origin
         raise DocumentRefused('BV', gettext(
-                'cooperative_edi.msg_document_reference', number=number))
+                'cooperative_edi.msg_document_reference', number=number),
+            'TCT-REFERENCE')
 
     @classmethod
     def received(cls, message, kinds, number):
@@ -174,6 +188,10 @@ class Document(Model):
             return origin
         raise DocumentParked(gettext(
                 'cooperative_edi.msg_document_awaited', number=number))
+
+    @classmethod
+    def _recorded(cls, message, kinds, number):
+        "Return the record that an unsigned message may refer to, not sent"
 
     @classmethod
     def _origin(cls, message, direction, kinds, number):
@@ -188,22 +206,54 @@ class Document(Model):
         return Message.search([
                 ('company', '=', message.company.id),
                 ('direction', '=', direction),
-                ('peer', '=', message.peer.id),
+                message.with_partner,
                 ('kind', 'in', kinds),
                 ('document_number', '=', number),
                 *domain,
                 ], limit=1)
 
+    # What is missing
+
+    @classmethod
+    def gather(cls, *calls):
+        "Return what the calls return; what they miss is reported together"
+        results, held = [], []
+        for call in calls:
+            try:
+                results.append(call())
+            except DocumentHeld as exception:
+                held.append(exception)
+        if held:
+            texts = dict.fromkeys(e.text for e in held)
+            raise DocumentHeld(
+                '\n'.join(texts), dict.fromkeys(
+                    m for e in held for m in e.missing))
+        return results
+
+    @classmethod
+    def given(cls, message, kind, code, text, name=None):
+        """Return what a person gave for the code of the partner.
+        Hold the message until then, for the reason of the text."""
+        pool = Pool()
+        Mapping = pool.get('cooperative.edi.mapping')
+        if not message:
+            raise DocumentHeld(text)
+        missing = Missing(kind, code, name)
+        value = Mapping.get(message, missing)
+        if not value:
+            raise DocumentHeld(text, [missing])
+        return value
+
     # Currencies, units and items
 
     @classmethod
-    def currency(cls, code):
+    def currency(cls, code, message=None):
         "Return the currency of the ISO 4217 code"
         pool = Pool()
         Currency = pool.get('currency.currency')
         currencies = Currency.search([('code', '=', code)], limit=1)
         if not currencies:
-            raise DocumentHeld(gettext(
+            return cls.given(message, 'currency', code, gettext(
                     'cooperative_edi.msg_document_currency', code=code))
         return currencies[0]
 
@@ -218,8 +268,8 @@ class Document(Model):
         return unit.unece_code
 
     @classmethod
-    def unit(cls, code, like=None):
-        """Return the unit of the UNECE code.
+    def unit(cls, code, like=None, message=None):
+        """Return the unit of the UNECE code, or given for it.
         If like is set, the unit must be convertible to it."""
         pool = Pool()
         Uom = pool.get('product.uom')
@@ -229,10 +279,16 @@ class Document(Model):
         if like:
             domain.append(('category', '=', like.category.id))
         units = Uom.search(domain, limit=1)
-        if not units:
+        if units:
+            return units[0]
+        text = gettext('cooperative_edi.msg_document_unit', code=code)
+        unit = cls.given(message, 'unit', code, text)
+        if like and unit.category != like.category:
             raise DocumentHeld(gettext(
-                    'cooperative_edi.msg_document_unit', code=code))
-        return units[0]
+                    'cooperative_edi.msg_document_unit_category',
+                    code=code, unit=unit.rec_name, other=like.rec_name),
+                [Missing('unit', code, None)])
+        return unit
 
     @classmethod
     def quantity(cls, quantity, unit):
@@ -241,7 +297,7 @@ class Document(Model):
         if unit and unit.round(number) != number:
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_document_quantity',
-                    quantity=quantity, unit=unit.rec_name))
+                    quantity=quantity, unit=unit.rec_name), 'TCT-QUANTITY')
         return number
 
     @classmethod
@@ -266,8 +322,9 @@ class Document(Model):
                     'cooperative_edi.msg_item_code', line=line.rec_name))
 
     @classmethod
-    def product(cls, item, domain, code=None):
-        "Return the only product of the domain with the code or the GTIN"
+    def product(cls, item, domain, code=None, message=None):
+        """Return the only product of the domain with the code or the GTIN,
+        or the one given for it"""
         pool = Pool()
         Product = pool.get('product.product')
         for clause in filter(None, [
@@ -279,10 +336,18 @@ class Document(Model):
             products = Product.search([domain, clause], limit=2)
             if len(products) == 1:
                 return products[0]
-        raise DocumentHeld(gettext(
+        return cls.given(message, 'product', cls._item_code(item), gettext(
                 'cooperative_edi.msg_document_product',
                 item=item.name or '',
-                code=item.seller_code or item.gtin or ''))
+                code=item.seller_code or item.gtin or ''), item.name)
+
+    @classmethod
+    def _item_code(cls, item):
+        "Return what the partner always writes for the item"
+        return (item.seller_code
+            or item.gtin and f'GTIN {item.gtin}'
+            or item.buyer_code and f'({item.buyer_code})'
+            or f'"{item.name or ""}"')
 
     # Taxes
 
@@ -331,6 +396,7 @@ class Document(Model):
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
         if not message.relation:
+            # What nobody signed as well
             return
         lines = ()
         if line_code:

@@ -74,6 +74,7 @@ class Message(metaclass=PoolMeta):
         "Return the bytes of the evidence file of the messages"
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
+        messages = [m for m in messages if not m.unsigned]
         if not messages:
             raise EvidenceError(
                 gettext('cooperative_edi.msg_evidence_empty'))

@@ -61,12 +61,23 @@ class DocumentParked(DocumentError):
 
 
 class DocumentHeld(DocumentError):
-    "Somebody must first give what is missing here"
+    """Somebody must first give what is missing here
+
+    missing is a list of Missing.
+    """
+
+    def __init__(self, text, missing=()):
+        super().__init__(text)
+        self.missing = list(missing)
 
 
 class DocumentRefused(DocumentError):
-    "It breaks a rule: the sender is told by a message level response"
+    """It breaks a rule: the sender is told by a message level response
 
-    def __init__(self, code, text):
+    code is SV for the syntax or BV for a rule.
+    """
+
+    def __init__(self, code, text, rule=None):
         super().__init__(text)
         self.code = code
+        self.rule = rule or f'TCT-{code}'

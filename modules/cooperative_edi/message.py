@@ -765,11 +765,8 @@ class Message(Workflow, ModelSQL, ModelView):
                 company=message.company.id, _skip_warnings=True,
                 language=message._language):
             message = cls(id_)
-            parsed = envelope.parse(bytes(message.data))
-            if isinstance(parsed, envelope.Statement):
-                content = parsed.body
-            else:
-                content = ubl.parse(parsed.payload)
+            content = message.content
+            message.prepare(content)
             handler = getattr(
                 Document, 'receive_' + message.kind.replace('-', '_'), None)
             if not handler:
@@ -783,6 +780,27 @@ class Message(Workflow, ModelSQL, ModelView):
             if message.kind in ANSWERED_TECHNICALLY:
                 Document.answer_message(message, 'AP')
             cls._unpark(message.company)
+
+    @property
+    def content(self):
+        "The document, or the body of the statement"
+        parsed = envelope.parse(bytes(self.data))
+        if isinstance(parsed, envelope.Statement):
+            return parsed.body
+        return ubl.parse(parsed.payload)
+
+    def prepare(self, content):
+        "Raise an error if the message cannot take effect"
+
+    @property
+    def partner(self):
+        "The party that wrote the message, or is to receive it"
+        return self.peer.party
+
+    @property
+    def with_partner(self):
+        "The domain of the messages exchanged with the same one"
+        return [('peer', '=', self.peer.id)]
 
     @property
     def _language(self):
@@ -810,6 +828,7 @@ class Message(Workflow, ModelSQL, ModelView):
                 company=message.company.id, language=message._language):
             message = cls(id_)
             message.error = _text(exception)
+            exception = message.explain(exception)
             if isinstance(exception, DocumentParked):
                 if naive(now()) - message.stored > PARK_LAST:
                     exception = DocumentRefused('BV', exception.text)
@@ -825,6 +844,10 @@ class Message(Workflow, ModelSQL, ModelView):
             if message.state == 'refused' and message.kind not in ANSWERS:
                 Document.answer_message(
                     message, 'RE', exception.code, exception.text)
+
+    def explain(self, exception):
+        "Keep what the exception says beside its text, and return it"
+        return exception
 
     # Proofs
 

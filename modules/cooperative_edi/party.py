@@ -94,3 +94,14 @@ class Party(metaclass=PoolMeta):
                 [('code', '=', legal.country)], limit=1)
         if countries:
             address.country, = countries
+
+
+class Replace(metaclass=PoolMeta):
+    __name__ = 'party.replace'
+
+    @classmethod
+    def fields_to_replace(cls):
+        return super().fields_to_replace() + [
+            ('cooperative.edi.mapping', 'party'),
+            ('cooperative.edi.message', 'party'),
+            ]

@@ -300,10 +300,15 @@ class Purchase(ExchangeMixin, metaclass=PoolMeta):
         purchases = [p for p in purchases if not p.edi_held]
         peers = {p.relation.peer for p in purchases
             if p.relation and p.state == 'confirmed'}
+        parties = {p.party for p in purchases if p.state == 'confirmed'}
         super().process(purchases)
         # What the suppliers already sent may have waited for this
         parked = Message.search([
-                ('peer', 'in', [p.id for p in peers]),
+                ['OR',
+                    ('peer', 'in', [p.id for p in peers]),
+                    # Unsigned
+                    ('party', 'in', [p.id for p in parties]),
+                    ],
                 ('state', '=', 'parked'),
                 ])
         if parked:
@@ -575,6 +580,13 @@ class PurchaseLine(metaclass=PoolMeta):
         self.edi_price = asked.price
         self.edi_date = asked.delivery_date
 
+    def edi_is(self, item):
+        "Tell if the supplier means the item of the line"
+        own = self.edi_item()
+        return any(
+            getattr(item, name) and getattr(item, name) == getattr(own, name)
+            for name in ['buyer_code', 'seller_code', 'gtin'])
+
     def edi_answer(self, answer):
         "Keep what the supplier answers for the line"
         pool = Pool()
@@ -821,6 +833,8 @@ class Document(metaclass=PoolMeta):
         cls.check_document(message, response, response.seller, response.buyer)
         purchase = hold(
             cls.sent(message, ['order'], response.order_number))
+        if not purchase.relation:
+            return cls._note_response(purchase, response)
         message.answers = cls._answered(message, purchase, response)
         if response.code == 'AB':
             if response.sale_number and not purchase.reference:
@@ -865,7 +879,7 @@ class Document(metaclass=PoolMeta):
         if not purchase.edi_open:
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_purchase_answered',
-                    purchase=purchase.rec_name))
+                    purchase=purchase.rec_name), 'TCT-ANSWERED')
         if response.code == 'AP':
             Purchase._edi_release([purchase])
         elif response.code == 'CA':
@@ -892,6 +906,31 @@ class Document(metaclass=PoolMeta):
                 purchase._edi_agree(asked)
             else:
                 purchase._edi_end()
+
+    @classmethod
+    def _note_response(cls, purchase, response):
+        "Keep what is answered to an order that was not sent as a document"
+        if response.code not in {'AB', 'AP'}:
+            raise DocumentRefused('BV', gettext(
+                    'cooperative_edi.msg_purchase_not_sent',
+                    purchase=purchase.rec_name), 'TCT-NOT-SENT')
+        if response.sale_number and not purchase.reference:
+            purchase.reference = response.sale_number
+            purchase.save()
+        return purchase
+
+    @classmethod
+    def _recorded(cls, message, kinds, number):
+        pool = Pool()
+        Purchase = pool.get('purchase.purchase')
+        if message.unsigned and 'order' in kinds:
+            for purchase in Purchase.search([
+                        ('company', '=', message.company.id),
+                        ('party', '=', message.partner.id),
+                        ('number', '=', number),
+                        ], limit=1):
+                return purchase
+        return super()._recorded(message, kinds, number)
 
     @classmethod
     def _change_purchase(cls, purchase, lines, response):
@@ -925,12 +964,16 @@ class Document(metaclass=PoolMeta):
             purchase._edi_answered(message, text)
 
     @classmethod
-    def ordered_line(cls, message, number, line):
+    def ordered_line(cls, message, number, line, item=None):
         "Return the purchase line that the supplier refers to"
         purchase = cls.sent(message, ['order'], number)
         for purchase_line in purchase.line_lines:
             if purchase_line.edi_line == line:
                 return purchase_line
+        if not purchase.relation and item:
+            lines = [l for l in purchase.line_lines if l.edi_is(item)]
+            if len(lines) == 1:
+                return lines[0]
         raise DocumentRefused('BV', gettext(
                 'cooperative_edi.msg_document_line',
-                line=line, number=number))
+                line=line, number=number), 'TCT-LINE')

@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 from dataclasses import replace
+from functools import partial
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, Workflow, fields
@@ -550,10 +551,14 @@ class Document(metaclass=PoolMeta):
         if sale := cls.known(message, order):
             return sale
         cls.check_order(message, order)
+        cls.gather(
+            partial(cls.currency, order.currency, message),
+            *(partial(cls._ordered_item, message, l) for l in order.lines))
         sale = cls._sale(message, order)
         sale.save()
-        Sale.quote([sale])
-        sale._edi_respond('AB')
+        if sale.relation:
+            Sale.quote([sale])
+            sale._edi_respond('AB')
         return sale
 
     @classmethod
@@ -630,14 +635,14 @@ class Document(metaclass=PoolMeta):
         Sale = pool.get('sale.sale')
         sale = Sale(
             company=message.company,
-            party=message.peer.party,
+            party=message.partner,
             reference=order.number,
             comment=order.note,
             relation=message.relation,
             edi_message=message,
-            edi_state='waiting')
+            edi_state='waiting' if message.relation else 'none')
         sale.on_change_party()
-        sale.currency = cls.currency(order.currency)
+        sale.currency = cls.currency(order.currency, message)
         sale.shipping_date = order.delivery_date
         sale.lines = [
             cls._sale_line(sale, order, line) for line in order.lines]
@@ -650,13 +655,12 @@ class Document(metaclass=PoolMeta):
     def _sale_line(cls, sale, order, ordered):
         pool = Pool()
         Line = pool.get('sale.line')
-        product = cls.sold_product(ordered.item)
-        unit = cls.unit(ordered.unit, like=product.sale_uom)
+        product, unit = cls._ordered_item(sale.edi_message, ordered)
         quantity = cls.quantity(ordered.quantity, unit)
         if quantity <= 0 or (ordered.price or 0) < 0:
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_document_negative',
-                    line=ordered.id, number=order.number))
+                    line=ordered.id, number=order.number), 'TCT-NEGATIVE')
         line = Line(
             type='line', sale=sale, product=product, unit=unit,
             quantity=quantity, edi_line=ordered.id, edi_quantity=quantity,
@@ -668,11 +672,21 @@ class Document(metaclass=PoolMeta):
         return line
 
     @classmethod
-    def sold_product(cls, item):
+    def _ordered_item(cls, message, line):
+        "Return product and unit of the line of the order"
+        product, _ = cls.gather(
+            partial(cls.sold_product, line.item, message),
+            partial(cls.unit, line.unit, message=message))
+        return product, cls.unit(
+            line.unit, like=product.sale_uom or product.default_uom,
+            message=message)
+
+    @classmethod
+    def sold_product(cls, item, message=None):
         "Return the product sold by us that the customer refers to"
         return cls.product(
             item, ('salable', '=', True),
-            item.seller_code and ('code', '=', item.seller_code))
+            item.seller_code and ('code', '=', item.seller_code), message)
 
     @classmethod
     def sold_item(cls, product, **values):

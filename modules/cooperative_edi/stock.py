@@ -348,6 +348,19 @@ class Document_Sale(metaclass=PoolMeta):
             message.origin.save()
 
     @classmethod
+    def _recorded(cls, message, kinds, number):
+        pool = Pool()
+        Shipment = pool.get('stock.shipment.out')
+        if message.unsigned and 'despatch_advice' in kinds:
+            for shipment in Shipment.search([
+                        ('company', '=', message.company.id),
+                        ('customer', '=', message.partner.id),
+                        ('number', '=', number),
+                        ], limit=1):
+                return shipment
+        return super()._recorded(message, kinds, number)
+
+    @classmethod
     def receive_receipt_advice(cls, message, advice):
         "Note on the shipment what was received"
         pool = Pool()
@@ -362,7 +375,7 @@ class Document_Sale(metaclass=PoolMeta):
                         'cooperative_edi.msg_document_line',
                         line=line.despatch_line,
                         number=advice.despatch_number))
-            cls._receipt_move(moves[line.despatch_line], line)
+            cls._receipt_move(message, moves[line.despatch_line], line)
         Move.save(moves.values())
         missing = any(m.edi_missing_quantity for m in moves.values())
         shipment.edi_state = 'difference' if missing else 'received'
@@ -371,13 +384,15 @@ class Document_Sale(metaclass=PoolMeta):
         return shipment
 
     @classmethod
-    def _receipt_move(cls, move, line):
+    def _receipt_move(cls, message, move, line):
         pool = Pool()
         Uom = pool.get('product.uom')
-        unit = cls.unit(line.unit, like=move.unit)
+        unit = move.unit
+        if line.unit:
+            unit = cls.unit(line.unit, like=unit, message=message)
         rejected = line.rejected or 0
         move.edi_received_quantity = Uom.compute_qty(
-            unit, float(line.received - rejected), move.unit)
+            unit, float((line.received or 0) - rejected), move.unit)
         move.edi_rejected_quantity = Uom.compute_qty(
             unit, float(rejected), move.unit)
         move.edi_reject_reason = line.reject_reason
@@ -402,7 +417,7 @@ class Document_Purchase(metaclass=PoolMeta):
         shipment.save()
         moves = []
         for line, ordered in lines:
-            move = cls._despatched_move(line, ordered, moves)
+            move = cls._despatched_move(message, line, ordered, moves)
             move.shipment = shipment
             moves.append(move)
         Move.save(moves)
@@ -418,7 +433,8 @@ class Document_Purchase(metaclass=PoolMeta):
     def _despatched_line(cls, message, advice, line):
         "Return the purchase line that the despatched line delivers"
         number = line.order_number or advice.order_number
-        ordered = cls.ordered_line(message, number, line.order_line)
+        ordered = cls.ordered_line(
+            message, number, line.order_line, line.item)
         if ordered.purchase.edi_held or ordered.purchase.state == 'confirmed':
             raise DocumentParked(gettext(
                     'cooperative_edi.msg_document_awaited', number=number))
@@ -426,7 +442,7 @@ class Document_Purchase(metaclass=PoolMeta):
                 or ordered.purchase.state not in {'processing', 'done'}):
             raise DocumentRefused('BV', gettext(
                     'cooperative_edi.msg_document_despatch',
-                    line=line.order_line, number=number))
+                    line=line.order_line, number=number), 'TCT-DESPATCH')
         return ordered
 
     @classmethod
@@ -436,19 +452,19 @@ class Document_Purchase(metaclass=PoolMeta):
         _, line = lines[0]
         shipment = Shipment(
             company=message.company,
-            supplier=message.peer.party,
+            supplier=message.partner,
             warehouse=line.purchase.warehouse,
             reference=advice.number,
             planned_date=advice.delivery_date or advice.date,
             relation=message.relation,
             edi_message=message,
-            edi_state='announced')
+            edi_state='announced' if message.relation else 'none')
         shipment.on_change_warehouse()
         shipment.on_change_supplier()
         return shipment
 
     @classmethod
-    def _despatched_move(cls, line, ordered, taken):
+    def _despatched_move(cls, message, line, ordered, taken):
         "Return the move of the purchase line with the quantity despatched"
         pool = Pool()
         Uom = pool.get('product.uom')
@@ -458,7 +474,7 @@ class Document_Purchase(metaclass=PoolMeta):
                 break
         else:
             move = cls._other_move(ordered)
-        unit = cls.unit(line.unit, like=move.unit)
+        unit = cls.unit(line.unit, like=move.unit, message=message)
         move.quantity = Uom.compute_qty(
             unit, cls.quantity(line.quantity, unit), move.unit)
         move.edi_line = line.id

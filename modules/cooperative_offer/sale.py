@@ -36,7 +36,7 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def check_order(cls, message, order):
         super().check_order(message, order)
-        if message.relation.community:
+        if message.relation and message.relation.community:
             cls._check_offers(message, order)
 
     @classmethod
@@ -106,7 +106,7 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def _sale_line(cls, sale, order, ordered):
         line = super()._sale_line(sale, order, ordered)
-        community = sale.relation.community
+        community = sale.relation and sale.relation.community
         if community:
             line.offer_version = cls._versions_on_sale(community).get(
                 ordered.item.seller_code)

@@ -16,6 +16,7 @@ COMMANDS = {
     'instance': ('instance', "create, list and serve Tryton instances"),
     'onboard': ('onboard', "enter the members of a CSV file"),
     'offers': ('offers', "enter the offers of a CSV file"),
+    'edi': ('edi', "bring documents of others in by hand"),
     'evidence': ('evidence', "export the evidence of messages"),
     'verify': ('verify', "verify evidence, offline"),
     }

@@ -3,15 +3,25 @@
 
 
 class ProtocolError(Exception):
-    "The bytes are not accepted"
+    """The bytes are not accepted
+
+    rule names the rule that they break, and path where in a document.
+    """
+    rule = path = None
+
+    def __init__(self, *args, rule=None):
+        super().__init__(*args)
+        self.rule = rule or self.rule
 
 
 class Malformed(ProtocolError):
     "The bytes are not in the form that the writer would have given them"
+    rule = 'TCT-SYNTAX'
 
 
 class Rejected(ProtocolError):
     "The bytes are well formed, but what they claim does not hold"
+    rule = 'TCT-UNSUPPORTED'
 
 
 class UnknownKey(Rejected):

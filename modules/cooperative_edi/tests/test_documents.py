@@ -205,7 +205,7 @@ def process(message):
 
 
 class DealTestCase(unittest.TestCase):
-    "Two companies that order, deliver and invoice"
+    "Two companies that deal with each other"
 
     modules = MODULES
 

@@ -550,7 +550,7 @@ class UBLTestCase(unittest.TestCase):
                 (b'<cac:Item>',
                     b'<cac:AllowanceCharge/><cac:Item>'),
                 (b'</cbc:PriceAmount>',
-                    b'</cbc:PriceAmount><cbc:BaseQuantity unitCode="KGM">100'
+                    b'</cbc:PriceAmount><cbc:BaseQuantity unitCode="XBX">100'
                     b'</cbc:BaseQuantity>'),
                 (amount, b'1' + amount),
                 ]:

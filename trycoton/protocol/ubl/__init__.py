@@ -22,7 +22,7 @@ from .response import (
 from .schema import NAMESPACES, Document, parse_xml
 
 __all__ = [
-    'DOCUMENTS', 'parse', 'Document',
+    'DOCUMENTS', 'from_root', 'parse', 'Document',
     'Address', 'Charge', 'Item', 'Party', 'Tax',
     'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
     'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse',
@@ -45,12 +45,16 @@ def parse(payload):
     Raise Malformed when it is not such a document, and Rejected when it is
     not one of the known documents, or one that says what is not supported.
     """
-    root = parse_xml(payload)
+    return from_root(parse_xml(payload))
+
+
+def from_root(root):
+    "Return the document of a root element; raise as parse"
     customization = root.findtext(
         'cbc:CustomizationID', default='', namespaces=NAMESPACES).strip()
     document = _types.get((root.tag, customization))
     if not document:
         raise Rejected(
             f"{etree.QName(root).localname} with CustomizationID "
-            f"{customization[:200]!r} is not known.")
+            f"{customization[:200]!r} is not known.", rule='TCT-TYPE')
     return document.from_element(root)

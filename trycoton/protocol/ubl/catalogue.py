@@ -9,7 +9,8 @@ from .common import (
     ADDRESS, CONTACT, ENDPOINT, ISSUE_DATE, ITEM, LEGAL, NAME, Item, Party,
     head, item, party, price)
 from .schema import (
-    Code, Constant, Date, Document, Group, Integer, Many, Quantity, Text)
+    Broken, Code, Constant, Date, Document, Group, Integer, Many, Quantity,
+    Text)
 
 PROFILES = [
     'urn:fdc:peppol.eu:poacc:bis:catalogue_wo_response:3',
@@ -107,8 +108,11 @@ class Catalogue(Document):
         for line in self.lines:
             numbers = [line.price, line.min_quantity, line.max_quantity]
             if any(n is not None and n < 0 for n in numbers):
-                problems.append(f"Line {line.id}: a number is negative.")
+                problems.append(Broken(
+                        'TCT-CAT-01',
+                        f"Line {line.id}: a number is negative."))
             if not (line.item.seller_code or line.item.gtin):
-                problems.append(
-                    f"Line {line.id}: a seller code or GTIN is missing.")
+                problems.append(Broken(
+                        'TCT-CAT-02',
+                        f"Line {line.id}: a seller code or GTIN is missing."))
         return problems

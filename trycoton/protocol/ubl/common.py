@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from .schema import (
-    Amount, Boolean, Code, Computed, Constant, Date, Echo, Endpoint, Group,
-    Identifier, Many, Number, One, Refused, Text)
+    Amount, Base, Boolean, Broken, Code, Computed, Constant, Date, Echo,
+    Endpoint, Group, Identifier, Many, Number, One, Text)
 
 # UNCL 5305, as EN 16931 uses it
 VAT_CATEGORIES = ['S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M', 'B']
@@ -102,21 +102,24 @@ class Priced:
             if (line.amount is not None and line.price is not None
                     and abs(line.amount - line.quantity * line.price)
                     > 2 * CENT):
-                problems.append(
-                    f"Line {line.id}: {line.amount} is not "
-                    f"{line.quantity} times {line.price}.")
+                problems.append(Broken(
+                        'TCT-SUM-01',
+                        f"Line {line.id}: {line.amount} is not "
+                        f"{line.quantity} times {line.price}."))
         untaxed = (
             self.lines_total
             + (self.charge_total or 0) - (self.allowance_total or 0))
         if self.untaxed is not None and self.untaxed != untaxed:
-            problems.append(
-                f"The untaxed amount is {self.untaxed} "
-                f"but the lines and charges make {untaxed}.")
+            problems.append(Broken(
+                    'TCT-SUM-02',
+                    f"The untaxed amount is {self.untaxed} "
+                    f"but the lines and charges make {untaxed}."))
         if None not in {self.untaxed, self.tax, self.total}:
             if self.total != self.untaxed + self.tax:
-                problems.append(
-                    f"The total is {self.total} but the untaxed amount "
-                    f"and the tax make {self.untaxed + self.tax}.")
+                problems.append(Broken(
+                        'TCT-SUM-03',
+                        f"The total is {self.total} but the untaxed amount "
+                        f"and the tax make {self.untaxed + self.tax}."))
         return problems
 
 
@@ -201,7 +204,7 @@ def item(path, *nodes, **options):
 def price(**options):
     return Group('cac:Price',
         Amount('cbc:PriceAmount', 'price', required=True),
-        Refused('cbc:BaseQuantity', unless='1'),
+        Base('cbc:BaseQuantity', 'price'),
         **options)
 
 

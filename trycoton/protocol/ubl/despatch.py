@@ -9,7 +9,7 @@ from .common import (
     ADDRESS, CONTACT, ENDPOINT, ISSUE_DATE, ITEM_CODES, ITEM_NAME, LEGAL, NAME,
     VAT, Item, Party, head, item, party)
 from .schema import (
-    Constant, Date, Document, Echo, Group, Many, Quantity, Text, Time)
+    Broken, Constant, Date, Document, Echo, Group, Many, Quantity, Text, Time)
 
 PROFILES = [
     'urn:fdc:peppol.eu:logistics:bis:despatch_advice_w_receipt_advice:1',
@@ -88,8 +88,11 @@ class DespatchAdvice(Document):
         problems = super().check()
         for line in self.lines:
             if line.quantity < 0 or (line.outstanding or 0) < 0:
-                problems.append(f"Line {line.id}: a quantity is negative.")
+                problems.append(Broken(
+                        'TCT-DES-01',
+                        f"Line {line.id}: a quantity is negative."))
             if line.outstanding is not None and not line.outstanding_reason:
-                problems.append(
-                    f"Line {line.id}: outstanding needs a reason.")
+                problems.append(Broken(
+                        'TCT-DES-02',
+                        f"Line {line.id}: outstanding needs a reason."))
         return problems

@@ -12,8 +12,8 @@ from .common import (
     ITEM, LEGAL, TAX_REGISTRATION, VAT, Address, Charge, Item, Party, Priced,
     Tax, address, head, item, party, price, totals, vat_category)
 from .schema import (
-    Amount, Constant, Date, Document, Echo, Group, Many, Quantity, Refused,
-    Text)
+    Amount, Broken, Constant, Date, Document, Echo, Group, Many, Quantity,
+    Refused, Text)
 
 CUSTOMIZATION = (
     'urn:cen.eu:en16931:2017#compliant'
@@ -172,38 +172,57 @@ class Invoice(Priced, Document):
             key = tax.category, tax.rate or 0
             base = bases.pop(key, None)
             if base != tax.base:
-                yield f"The base of {name} is {tax.base} but must be {base}."
+                yield Broken(
+                    'TCT-INV-01',
+                    f"The base of {name} is {tax.base} but must be {base}.")
             amount = tax.base * (tax.rate or 0) / 100
             if abs(tax.amount - amount) > CENT * max(1, counts[key]):
-                yield (
+                yield Broken(
+                    'TCT-INV-02',
                     f"The tax of {name} is {tax.amount} "
                     f"but must be {amount:.2f}.")
             if (tax.category in WITHOUT_TAX
                     and not (tax.reason or tax.reason_code)):
-                yield f"The tax {name} needs a reason."
+                yield Broken('TCT-INV-03', f"The tax {name} needs a reason.")
         for category, rate in bases:
-            yield f"The tax of {category} {rate} % is missing."
+            yield Broken(
+                'TCT-INV-04',
+                f"The tax of {category} {rate} % is missing.")
         if self.tax != sum(t.amount for t in self.taxes):
-            yield f"The tax is {self.tax} but not the sum of the taxes."
+            yield Broken(
+                'TCT-INV-05',
+                f"The tax is {self.tax} but not the sum of the taxes.")
 
     def _check_payable(self):
         payable = self.total - (self.prepaid or 0) + (self.rounding or 0)
         if self.payable != payable:
-            yield f"Payable is {self.payable} but {payable} is due."
+            yield Broken(
+                'TCT-INV-06',
+                f"Payable is {self.payable} but {payable} is due.")
 
     def _check_parties(self):
         categories = {t.category for t in self.taxes}
         if not (self.order_number or self.buyer_reference):
-            yield "An order number or a buyer reference is missing."
+            yield Broken(
+                'TCT-INV-07',
+                "An order number or a buyer reference is missing.")
         if 'O' in categories:
             if categories != {'O'}:
-                yield "Category O can not be with another category."
+                yield Broken(
+                    'TCT-INV-08',
+                    "Category O can not be with another category.")
             if self.seller.vat or self.buyer.vat:
-                yield "With category O no party has a VAT number."
+                yield Broken(
+                    'TCT-INV-09',
+                    "With category O no party has a VAT number.")
         elif not (self.seller.vat or self.seller.tax_id):
-            yield "The seller needs a VAT number or a tax registration."
+            yield Broken(
+                'TCT-INV-10',
+                "The seller needs a VAT number or a tax registration.")
         if 'AE' in categories and not (self.buyer.vat or self.buyer.legal_id):
-            yield "With category AE the buyer needs a VAT number or legal id."
+            yield Broken(
+                'TCT-INV-11',
+                "With category AE the buyer needs a VAT number or legal id.")
 
 
 @dataclass(frozen=True, kw_only=True)

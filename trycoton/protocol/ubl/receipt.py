@@ -9,7 +9,8 @@ from .common import (
     ADDRESS, CONTACT, ENDPOINT, ISSUE_DATE, ITEM_CODES, ITEM_NAME, LEGAL, NAME,
     VAT, Item, Party, head, item, party)
 from .schema import (
-    Code, Constant, Date, Document, Echo, Group, Many, Quantity, Text, Time)
+    Broken, Code, Constant, Date, Document, Echo, Group, Many, Quantity, Text,
+    Time)
 
 # What the buyer wants: the missing goods, or a credit note
 REPLACE, CREDIT = ACTIONS = ['1', '2']
@@ -112,22 +113,33 @@ class ReceiptAdvice(Document):
     def check(self):
         problems = super().check()
         if (self.type == 'S') != bool(self.delivery_date):
-            problems.append("A receipt of goods has a delivery date.")
+            problems.append(Broken(
+                    'TCT-REC-01',
+                    "A receipt of goods has a delivery date."))
         if (self.type == 'D') != bool(self.code):
-            problems.append("An answer to the despatch advice has a code.")
+            problems.append(Broken(
+                    'TCT-REC-02',
+                    "An answer to the despatch advice has a code."))
         for line in self.lines:
             quantities = [
                 q or 0 for q in [line.received, line.short, line.rejected]]
             if min(quantities) < 0:
-                problems.append(f"Line {line.id}: a quantity is negative.")
+                problems.append(Broken(
+                        'TCT-REC-03',
+                        f"Line {line.id}: a quantity is negative."))
             if (line.rejected or 0) > (line.received or 0):
-                problems.append(
-                    f"Line {line.id}: more is rejected than received.")
+                problems.append(Broken(
+                        'TCT-REC-04',
+                        f"Line {line.id}: more is rejected than received."))
             if line.short and not line.short_action:
-                problems.append(f"Line {line.id}: short needs an action.")
+                problems.append(Broken(
+                        'TCT-REC-05',
+                        f"Line {line.id}: short needs an action."))
             if line.rejected and not (
                     line.reject_code and line.reject_reason
                     and line.reject_action):
-                problems.append(
-                    f"Line {line.id}: rejected needs code, reason, action.")
+                problems.append(Broken(
+                        'TCT-REC-06',
+                        f"Line {line.id}: rejected needs code, reason, "
+                        f"action."))
         return problems

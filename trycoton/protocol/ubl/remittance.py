@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from .common import ADDRESS, ENDPOINT, ISSUE_DATE, LEGAL, Party, head, party
-from .schema import Amount, Date, Document, Echo, Group, Many, Text
+from .schema import Amount, Broken, Date, Document, Echo, Group, Many, Text
 
 CUSTOMIZATION = 'urn:trycoton.org:trns:remittance_advice:1'
 
@@ -80,9 +80,11 @@ class RemittanceAdvice(Document):
         for line in self.lines:
             total += (line.amount or 0) - (line.credit or 0)
             if (line.amount is None) == (line.credit is None):
-                problems.append(
-                    f"Line {line.id}: either an amount or a credit.")
+                problems.append(Broken(
+                        'TCT-REM-01',
+                        f"Line {line.id}: either an amount or a credit."))
         if self.total != total:
-            problems.append(
-                f"The total is {self.total} but the lines make {total}.")
+            problems.append(Broken(
+                    'TCT-REM-02',
+                    f"The total is {self.total} but the lines make {total}."))
         return problems

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from .common import (
     CONTACT, ENDPOINT, ISSUE_DATE, ITEM_CODES, ITEM_NAME, LEGAL_NAME, Item,
     Party, head, item, party, price)
-from .schema import Code, Date, Document, Group, Many, Quantity, Text, Time
+from .schema import (
+    Broken, Code, Date, Document, Group, Many, Quantity, Text, Time)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,9 @@ class OrderResponse(Document):
     def check(self):
         problems = super().check()
         if bool(self.lines) != (self.code == 'CA'):
-            problems.append("The answer has lines with CA, and only then.")
+            problems.append(Broken(
+                    'TCT-RES-01',
+                    "The answer has lines with CA, and only then."))
         return problems
 
 
@@ -161,7 +164,9 @@ class InvoiceResponse(Document):
     def check(self):
         problems = super().check()
         if self.code in {'CA', 'UQ', 'RE'} and not self.reasons:
-            problems.append(f"The answer {self.code} needs a reason.")
+            problems.append(Broken(
+                    'TCT-RES-02',
+                    f"The answer {self.code} needs a reason."))
         return problems
 
 

@@ -12,6 +12,7 @@ the constants of their description hold.
 import datetime as dt
 import re
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from ..errors import Malformed, Rejected
+from ..errors import Malformed, ProtocolError, Rejected
 
 UBL = 'urn:oasis:names:specification:ubl:schema:xsd:'
 NAMESPACES = {
@@ -164,6 +165,30 @@ def _text(element):
 
 def _name(element):
     return etree.QName(element).localname
+
+
+@contextmanager
+def located(element):
+    "Say of the error of the block that it is in the element"
+    try:
+        yield
+    except ProtocolError as exception:
+        if not exception.path:
+            exception.path = _location(element)
+        raise
+
+
+def _location(element):
+    steps = []
+    while element is not None:
+        step, parent = _name(element), element.getparent()
+        if parent is not None:
+            same = parent.findall(element.tag)
+            if len(same) > 1:
+                step += f'[{same.index(element) + 1}]'
+        steps.append(step)
+        element = parent
+    return '/' + '/'.join(reversed(steps))
 
 
 def _create(parent, path):
@@ -338,19 +363,43 @@ class Constant(Node):
 
 
 class Refused(Node):
-    "An element that would change the meaning, unless it has this text"
-
-    def __init__(self, path, unless=None):
-        super().__init__(path)
-        self.unless = unless
+    "An element that would change the meaning"
 
     def has(self, scope):
         return False
 
     def read(self, parent, scope):
-        for element in parent.findall(self.path, NAMESPACES):
-            if self.unless is None or _text(element) != self.unless:
-                raise Rejected(f"{self.path} is not supported.")
+        if parent.find(self.path, NAMESPACES) is not None:
+            raise Rejected(f"{self.path} is not supported.")
+
+    def write(self, parent, scope):
+        pass
+
+
+class Base(Node):
+    "The quantity, in the unit of the value, that its price is for"
+
+    def __init__(self, path, price):
+        super().__init__(path)
+        self.price = price
+
+    def has(self, scope):
+        return False
+
+    def read(self, parent, scope):
+        element = self.find(parent)
+        if element is None:
+            return
+        try:
+            base = _read_decimal(_text(element))
+        except ValueError as exception:
+            raise Malformed(f"{self.path} is no number.") from exception
+        unit = element.get('unitCode')
+        if base <= 0 or base != 1 and unit not in {
+                None, scope.look_up('unit')}:
+            raise Rejected(f"{self.path} is not supported.")
+        if base != 1:
+            scope.values[self.price] /= base
 
     def write(self, parent, scope):
         pass
@@ -401,8 +450,9 @@ class Group(Node):
     def read(self, parent, scope):
         element = self.find(parent)
         if element is not None:
-            for node in self.nodes:
-                node.read(element, scope)
+            with located(element):
+                for node in self.nodes:
+                    node.read(element, scope)
 
     def write(self, parent, scope):
         if self.required or self.has(scope):
@@ -436,10 +486,11 @@ class One(Node):
 
     def read_value(self, element, outer):
         scope = Read({}, outer)
-        for node in self.nodes:
-            node.read(element, scope)
-        if scope.values:
-            return scope.build(self.class_)
+        with located(element):
+            for node in self.nodes:
+                node.read(element, scope)
+            if scope.values:
+                return scope.build(self.class_)
 
     def write(self, parent, scope):
         if self.expected(scope):
@@ -520,6 +571,15 @@ class Quantity(Number):
 
 # Documents
 
+class Broken(str):
+    "A sentence on what is wrong in the meaning, with the rule that is broken"
+
+    def __new__(cls, rule, text):
+        self = super().__new__(cls, text)
+        self.rule = rule
+        return self
+
+
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """A UBL document
@@ -537,13 +597,14 @@ class Document:
     @classmethod
     def from_element(cls, element):
         "Return the document of a root element; raise Malformed, Rejected"
-        for node in cls.schema:
-            if isinstance(node, Constant) and not node.found(element):
-                raise Rejected(f"{node.path} must be {node.text!r}.")
-        scope = Read({})
-        for node in cls.schema:
-            node.read(element, scope)
-        return scope.build(cls)
+        with located(element):
+            for node in cls.schema:
+                if isinstance(node, Constant) and not node.found(element):
+                    raise Rejected(f"{node.path} must be {node.text!r}.")
+            scope = Read({})
+            for node in cls.schema:
+                node.read(element, scope)
+            return scope.build(cls)
 
     def to_bytes(self):
         """Return the XML in UTF-8, without declaration
@@ -565,7 +626,7 @@ class Document:
         lines = getattr(self, 'lines', ())
         ids = Counter(line.id for line in lines if hasattr(line, 'id'))
         return [
-            f"Line {id} is there several times."
+            Broken('TCT-LINE-01', f"Line {id} is there several times.")
             for id, count in ids.items() if count > 1]
 
 
@@ -578,7 +639,8 @@ def parse_xml(data):
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as exception:
-        raise Malformed("Not well-formed XML.") from exception
+        raise Malformed(
+            "Not well-formed XML.", rule='TCT-XML') from exception
     if root.getroottree().docinfo.internalDTD is not None:
-        raise Malformed("A DOCTYPE is not allowed.")
+        raise Malformed("A DOCTYPE is not allowed.", rule='TCT-XML')
     return root
