@@ -20,6 +20,8 @@ from trycoton.protocol import envelope, ubl
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 from .exceptions_document import ItemCodeError, UnitCodeError
 
+# What an invoice can say of the VAT (UNCL 5305)
+VAT_CATEGORIES = {'S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M', 'B'}
 ONE = 'C62'  # UNECE code of what is counted
 GTIN = {'ean'}
 
@@ -301,6 +303,8 @@ class Document(Model):
                 category = tax.unece_category_code
                 break
         else:
+            category = 'S' if rate else 'E'
+        if category not in VAT_CATEGORIES:
             category = 'S' if rate else 'E'
         if category == 'E' and not (seller.vat or seller.tax_id):
             category = 'O'

@@ -29,3 +29,19 @@ class SaleLineAddedError(UserError):
 
 class ShipmentCreditError(UserError):
     pass
+
+
+class InvoiceDocumentError(UserError):
+    pass
+
+
+class InvoiceDifferenceWarning(UserWarning):
+    pass
+
+
+class InvoiceQueryError(UserError):
+    pass
+
+
+class AnnouncementBankError(UserError):
+    pass

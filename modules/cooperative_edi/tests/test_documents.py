@@ -204,13 +204,15 @@ def process(message):
         Message.not_processed(message.id, exception)
 
 
-class DocumentsTestCase(unittest.TestCase):
-    "Test the documents of a deal"
+class DealTestCase(unittest.TestCase):
+    "What two companies do with each other"
+
+    modules = MODULES
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        activate_module(MODULES)
+        activate_module(cls.modules)
 
     def setUp(self):
         super().setUp()
@@ -368,6 +370,10 @@ class DocumentsTestCase(unittest.TestCase):
         self.assertEqual(list(document.check()), [])
         self.assertEqual(ubl.parse(document.to_bytes()), document)
 
+
+class DocumentsTestCase(DealTestCase):
+    "Test the documents of a deal"
+
     @with_transaction()
     def test_deal(self):
         "Test a deal from the order to the payment"
@@ -508,6 +514,12 @@ class DocumentsTestCase(unittest.TestCase):
             self.assertTrue(invoice.amount_to_pay)
 
         self.credit_bank(total)
+        self.assertEqual(
+            Announcement(announcement.id).state, 'proposed')
+        self.assertEqual({i.state for i in invoices}, {'posted'})
+        with self.seller.context():
+            Announcement.reconcile([announcement])
+            run_tasks()
         self.assertEqual(
             Announcement(announcement.id).state, 'reconciled')
         self.assertEqual({i.state for i in invoices}, {'paid'})

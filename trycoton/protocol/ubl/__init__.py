@@ -9,7 +9,7 @@ from lxml import etree
 
 from ..errors import Rejected
 from .catalogue import Catalogue, CatalogueLine
-from .common import Address, Charge, Item, Party, Tax
+from .common import Address, Charge, Item, LineCharge, Party, Tax
 from .despatch import DespatchAdvice, DespatchLine
 from .invoice import CreditNote, Invoice, InvoiceLine, Preceding
 from .order import Order, OrderLine
@@ -24,7 +24,7 @@ __all__ = [
     'DOCUMENTS', 'parse', 'Document',
     'Address', 'Charge', 'Item', 'Party', 'Tax',
     'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
-    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse',
+    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse', 'LineCharge',
     'MessageLevelResponse', 'MessageLevelResponseLine', 'Order', 'OrderLine',
     'OrderResponse', 'OrderResponseLine', 'Preceding', 'Reason',
     'ReceiptAdvice', 'ReceiptLine', 'RemittanceAdvice', 'RemittanceLine']
