@@ -311,7 +311,11 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def invoice(cls, invoice):
         "Return the invoice or the credit note that the invoice is"
-        sign = -1 if invoice.sequence_type == 'credit_note' else 1
+        # The sequence is the one of invoices if a discount is taken back
+        credit = (
+            invoice.total_amount < 0
+            or invoice.sequence_type == 'credit_note')
+        sign = -1 if credit else 1
         seller = cls.us(invoice.company)
         buyer = cls.party(invoice.relation.peer)
         taxes = cls._invoice_taxes(invoice, sign, seller)

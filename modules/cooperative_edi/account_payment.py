@@ -180,8 +180,10 @@ class Announcement(Workflow, ModelSQL, ModelView):
         cls._release(announcements)
         for match in cls._matches(announcements):
             company = match.announcements[0].company
-            if match.exact and configuration.get_multivalue(
-                    'edi_reconcile_exact', company=company.id):
+            passes = match.exact and configuration.get_multivalue(
+                'edi_reconcile_exact', company=company.id)
+            # What is paid otherwise needs no booking
+            if passes or not match.bank_lines:
                 match.reconcile()
                 cls._settled(match.announcements)
             else:
@@ -466,9 +468,11 @@ class Invoice(metaclass=PoolMeta):
             if not m.reconciliation]
 
     def pay_invoice(
-            self, amount, payment_method, date, description=None, **options):
+            self, amount, payment_method, date, description=None,
+            overpayment=0, party=None):
         lines = super().pay_invoice(
-            amount, payment_method, date, description=description, **options)
+            amount, payment_method, date, description=description,
+            overpayment=overpayment, party=party)
         # Cash, cheque and whatever else is paid without order to the bank
         self.edi_announce(
             self.number, date, [Paid(self, amount, description or None)],

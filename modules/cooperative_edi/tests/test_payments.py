@@ -318,9 +318,10 @@ class PaymentsTestCase(DealTestCase):
         self.assertEqual((advice.total, advice.note), (30, "Espèces"))
         with self.buyer.context():
             bill = Invoice(bill.id)
+            # As the wizard does
             bill.pay_invoice(
                 D('70'), self.method(self.buyer, "Chèque"), TODAY,
-                description="Chèque 1234567")
+                "Chèque 1234567", 0, party=bill.party)
         advice = deliver('remittance_advice')
         self.assertEqual(
             (advice.total, advice.payment_reference),
