@@ -116,25 +116,10 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         return super().copy(invoices, default=default)
 
     def get_edi_difference(self, name):
-        if self.edi_message and self.state in {'draft', 'validated'}:
-            return '\n'.join(self._edi_differences()) or None
-
-    def _edi_differences(self):
-        "Yield a sentence for each difference that a person may accept"
         pool = Pool()
         Document = pool.get('cooperative.edi.document')
-        document = Document.content(self.edi_message)
-        if document.prepaid:
-            yield gettext(
-                'cooperative_edi.msg_invoice_prepaid',
-                prepaid=document.prepaid, total=document.total,
-                payable=document.payable)
-        for line in document.lines:
-            if (line.item.vat_category in {'AE', 'K'}
-                    and not Document.self_assessed(self)):
-                yield gettext(
-                    'cooperative_edi.msg_invoice_self_assess',
-                    line=line.item.name)
+        if self.edi_message and self.state in {'draft', 'validated'}:
+            return '\n'.join(Document.invoice_differences(self)) or None
 
     @classmethod
     @ModelView.button
@@ -733,7 +718,24 @@ class Document(metaclass=PoolMeta):
                     computed=invoice.total_amount))
 
     @classmethod
-    def self_assessed(cls, invoice):
+    def invoice_differences(cls, invoice):
+        differences = super().invoice_differences(invoice)
+        document = cls.content(invoice.edi_message)
+        if document.prepaid:
+            differences.append(gettext(
+                    'cooperative_edi.msg_invoice_prepaid',
+                    prepaid=document.prepaid, total=document.total,
+                    payable=document.payable))
+        if not cls._self_assessed(invoice):
+            differences += [gettext(
+                    'cooperative_edi.msg_invoice_self_assess',
+                    line=line.item.name)
+                for line in document.lines
+                if line.item.vat_category in {'AE', 'K'}]
+        return differences
+
+    @classmethod
+    def _self_assessed(cls, invoice):
         "Tell if the taxes of the invoice are due and deducted by the buyer"
         return any(
             t.tax and cls._reversed(t.tax, invoice.tax_date)
@@ -778,24 +780,6 @@ class Invoice_Purchase(metaclass=PoolMeta):
                     purchases.add(ordered.purchase)
         if purchases:
             Purchase.__queue__.process(list(purchases))
-
-    def _edi_differences(self):
-        yield from super()._edi_differences()
-        ordered = any(l.edi_origin for l in self.line_lines)
-        for line in self.line_lines:
-            if line.quantity <= 0:
-                continue
-            if line.edi_origin:
-                yield from line.edi_differences()
-            elif ordered and line.amount > self._edi_cents:
-                yield gettext(
-                    'cooperative_edi.msg_invoice_line_not_ordered',
-                    line=line.edi_name, amount=line.amount)
-
-    @property
-    def _edi_cents(self):
-        "What rounding explains"
-        return self.currency.rounding * (len(self.lines) + 1)
 
 
 class InvoiceLine_Purchase(metaclass=PoolMeta):
@@ -944,6 +928,22 @@ class Document_Purchase(metaclass=PoolMeta):
         if invoices:
             return invoices[0]
         return cls.received(message, ['invoice'], number)
+
+    @classmethod
+    def invoice_differences(cls, invoice):
+        differences = super().invoice_differences(invoice)
+        ordered = any(l.edi_origin for l in invoice.line_lines)
+        cents = invoice.currency.rounding * (len(invoice.lines) + 1)
+        for line in invoice.line_lines:
+            if line.quantity <= 0:
+                continue
+            if line.edi_origin:
+                differences += line.edi_differences()
+            elif ordered and line.amount > cents:
+                differences.append(gettext(
+                        'cooperative_edi.msg_invoice_line_not_ordered',
+                        line=line.edi_name, amount=line.amount))
+        return differences
 
     @classmethod
     def _purchase_invoice_line(cls, ordered):

@@ -327,6 +327,11 @@ class Document(Model):
     def ordered_invoice_line(cls, message, document, line):
         "Return the line of the supplier invoice for what was ordered, if so"
 
+    @classmethod
+    def invoice_differences(cls, invoice):
+        "Return a sentence for each difference that a person may accept"
+        return []
+
     # Technical answers
 
     @classmethod
