@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from itertools import chain
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, Workflow, fields
@@ -15,6 +16,8 @@ from trycoton.protocol import ubl
 
 from .document import ExchangeMixin, decimal, today
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
+from .exceptions_document import (
+    InvoiceDifferenceWarning, InvoiceDocumentError, InvoiceQueryError)
 
 STATES = [
     ('none', "None"),
@@ -36,6 +39,14 @@ CODES = {
     'PD': 'paid',
     }
 ISSUED = ['invoice', 'credit_note']
+# Why no tax is charged: the code (VATEX) and, without legal notice, the text
+EXEMPTIONS = {
+    'AE': ('VATEX-EU-AE', 'msg_invoice_reverse_charge'),
+    'K': ('VATEX-EU-IC', 'msg_invoice_intra_community'),
+    'G': ('VATEX-EU-G', 'msg_invoice_export'),
+    'O': ('VATEX-EU-O', 'msg_invoice_no_tax'),
+    'E': (None, 'msg_invoice_no_tax'),
+    }
 
 
 def signed(sign, amount):
@@ -61,10 +72,28 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
                 | ~Eval('state').in_(['draft', 'validated'])),
             },
         help="Why the customer queries or refuses the invoice.")
+    edi_difference = fields.Function(fields.Text(
+            "Differences",
+            states={
+                'invisible': ~Eval('edi_difference'),
+                },
+            help="Where the invoice differs from what was ordered and "
+            "received.\n"
+            "Query it, or accept it by validating the invoice."),
+        'get_edi_difference')
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        cls._buttons.update(
+            edi_query={
+                'invisible': (
+                    ~Eval('edi_message')
+                    | (Eval('state') != 'draft')
+                    | (Eval('edi_state') == 'queried')),
+                'depends': ['edi_message', 'state', 'edi_state'],
+                },
+            )
         cls._check_modify_exclude |= {
             'relation', 'edi_state', 'edi_answer', 'edi_messages'}
 
@@ -87,6 +116,64 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         default.setdefault('edi_state', 'none')
         default.setdefault('edi_answer', None)
         return super().copy(invoices, default=default)
+
+    def get_edi_difference(self, name):
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
+        if self.edi_message and self.state in {'draft', 'validated'}:
+            return '\n'.join(Document.invoice_differences(self)) or None
+
+    @classmethod
+    @ModelView.button
+    def edi_query(cls, invoices):
+        "Ask the suppliers about what differs"
+        for invoice in invoices:
+            if not invoice.edi_message or invoice.state != 'draft':
+                continue
+            if not invoice.edi_answer:
+                invoice.edi_answer = invoice.edi_difference
+            if not invoice.edi_answer:
+                raise InvoiceQueryError(gettext(
+                        'cooperative_edi.msg_invoice_query',
+                        invoice=invoice.rec_name))
+            invoice.edi_respond('UQ')
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('validated')
+    def validate_invoice(cls, invoices):
+        cls._edi_check_differences(
+            [i for i in invoices if i.state == 'draft'])
+        super().validate_invoice(invoices)
+
+    @classmethod
+    @Workflow.transition('posted')
+    def post_batch(cls, invoices):
+        cls._edi_check_differences(
+            [i for i in invoices if i.state == 'draft'])
+        super().post_batch(invoices)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('posted')
+    def post(cls, invoices):
+        cls._edi_check_differences(
+            [i for i in invoices if i.state == 'draft'])
+        super().post(invoices)
+
+    @classmethod
+    def _edi_check_differences(cls, invoices):
+        "Have a person accept what differs"
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
+        for invoice in invoices:
+            if difference := invoice.edi_difference:
+                name = Warning.format('edi_difference', [invoice])
+                if Warning.check(name):
+                    raise InvoiceDifferenceWarning(name, gettext(
+                            'cooperative_edi.msg_invoice_difference',
+                            invoice=invoice.rec_name,
+                            difference=difference))
 
     @classmethod
     def _post(cls, invoices):
@@ -142,7 +229,12 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         self.relation = relation
         self.edi_state = 'sent'
         self.save()
-        Message.send(relation, Document.invoice(self), origin=self)
+        document = Document.invoice(self)
+        if problems := document.check():
+            raise InvoiceDocumentError(gettext(
+                    'cooperative_edi.msg_invoice_document',
+                    invoice=self.rec_name, problems='\n'.join(problems)))
+        Message.send(relation, document, origin=self)
 
     def edi_respond(self, code):
         "Tell the supplier what becomes of its invoice, each step once"
@@ -179,6 +271,19 @@ class InvoiceLine(metaclass=PoolMeta):
         if getattr(origin, 'edi_line', None):
             return origin
 
+    @property
+    def edi_allowance(self):
+        "Tell if the line is a discount on the whole invoice"
+        return (not self.product and not self.edi_origin
+            and self.amount * self.invoice.untaxed_amount < 0)
+
+    @property
+    def edi_name(self):
+        name = self.summary
+        if not name:
+            name = self.product.name if self.product else self.account.name
+        return name
+
 
 class Message(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.message'
@@ -196,7 +301,11 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def invoice(cls, invoice):
         "Return the invoice or the credit note that the invoice is"
-        sign = -1 if invoice.sequence_type == 'credit_note' else 1
+        # The sequence is the one of invoices if a discount is taken back
+        credit = (
+            invoice.total_amount < 0
+            or invoice.sequence_type == 'credit_note')
+        sign = -1 if credit else 1
         seller = cls.us(invoice.company)
         buyer = cls.party(invoice.relation.peer)
         taxes = cls._invoice_taxes(invoice, sign, seller)
@@ -205,7 +314,9 @@ class Document(metaclass=PoolMeta):
             seller, buyer = replace(seller, vat=None), replace(buyer, vat=None)
         Class = ubl.CreditNote if sign < 0 else ubl.Invoice
         orders = cls._invoice_orders(invoice)
+        delivery = cls._invoice_delivery(invoice, taxes)
         return Class(
+            **delivery,
             number=invoice.number,
             date=invoice.invoice_date,
             due_date=max((
@@ -220,7 +331,10 @@ class Document(metaclass=PoolMeta):
             note=invoice.comment or None,
             lines=tuple(
                 cls._invoice_line(l, sign, seller, orders)
-                for l in invoice.line_lines),
+                for l in invoice.line_lines if not l.edi_allowance),
+            charges=tuple(
+                cls._invoice_allowance(l, sign, seller)
+                for l in invoice.line_lines if l.edi_allowance),
             taxes=taxes,
             untaxed=signed(sign, invoice.untaxed_amount),
             tax=signed(sign, invoice.tax_amount),
@@ -250,6 +364,31 @@ class Document(metaclass=PoolMeta):
             return shipment.number
 
     @classmethod
+    def _invoice_delivery(cls, invoice, taxes):
+        "Return when and where, which another country's tax office asks for"
+        if not any(t.category == 'K' for t in taxes):
+            return {}
+        shipments = {
+            m.shipment for l in invoice.line_lines
+            for m in getattr(l, 'stock_moves', []) if m.shipment}
+        dates = [s.effective_date for s in shipments if s.effective_date]
+        addresses = [
+            getattr(s, 'delivery_address', None) for s in shipments]
+        return {
+            'delivery_date': max(dates, default=invoice.invoice_date),
+            'delivery_address': cls.address(
+                next(filter(None, addresses), invoice.invoice_address)),
+            }
+
+    @classmethod
+    def _invoice_allowance(cls, line, sign, seller):
+        "Return the discount on the whole document that the line is"
+        category, rate = cls.tax_category(line.taxes, line.tax_date, seller)
+        return ubl.Charge(
+            charge=False, amount=-signed(sign, line.amount),
+            reason=line.edi_name, vat_category=category, vat_rate=rate)
+
+    @classmethod
     def _invoice_line(cls, line, sign, seller, orders):
         quantity, price = sign * decimal(line.quantity), line.unit_price
         if price < 0:
@@ -270,11 +409,8 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def _invoice_item(cls, line, seller):
         category, rate = cls.tax_category(line.taxes, line.tax_date, seller)
-        name = line.summary
-        if not name:
-            name = line.product.name if line.product else line.account.name
         return cls.item(
-            line.product, name=name,
+            line.product, name=line.edi_name,
             description=line.description or None,
             seller_code=(line.product.code if line.product else None) or None,
             vat_category=category, vat_rate=rate)
@@ -282,7 +418,7 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def _invoice_taxes(cls, invoice, sign, seller):
         bases, amounts = defaultdict(Decimal), defaultdict(Decimal)
-        reasons = {}
+        reasons = defaultdict(dict)
         for line in invoice.line_lines:
             key = cls.tax_category(line.taxes, line.tax_date, seller)
             bases[key] += signed(sign, line.amount)
@@ -290,19 +426,25 @@ class Document(metaclass=PoolMeta):
             taxes = [tax.tax] if tax.tax else []
             key = cls.tax_category(taxes, invoice.tax_date, seller)
             amounts[key] += signed(sign, tax.amount)
-            reasons.setdefault(key, tax.legal_notice or None)
+            if tax.legal_notice:
+                reasons[key][tax.legal_notice] = None
         return tuple(
             ubl.Tax(
                 category=category, rate=rate, base=base,
                 amount=amounts[category, rate],
-                reason=cls._exemption(category, reasons.get((category, rate))))
+                **cls._exemption(category, reasons[category, rate]))
             for (category, rate), base in bases.items())
 
     @classmethod
-    def _exemption(cls, category, reason):
-        if category in {'S', 'Z'}:
-            return
-        return reason or gettext('cooperative_edi.msg_invoice_no_tax')
+    def _exemption(cls, category, reasons):
+        "Return why no tax is charged, in the words of the taxes"
+        if category not in EXEMPTIONS:
+            return {}
+        code, text = EXEMPTIONS[category]
+        return {
+            'reason': '; '.join(reasons) or gettext(f'cooperative_edi.{text}'),
+            'reason_code': code,
+            }
 
     @classmethod
     def _iban(cls, invoice):
@@ -391,19 +533,29 @@ class Document(metaclass=PoolMeta):
     @classmethod
     def _supplier_invoice(cls, message, document, sign):
         invoice = cls._supplier_header(message, document)
-        invoice.lines = cls.gather(
-            *(partial(
-                    cls._supplier_line, message, document, invoice, line,
-                    sign) for line in document.lines),
-            *(partial(cls._supplier_charge, document, invoice, charge, sign)
+        lines = cls.gather(*(
+                partial(
+                    cls._supplier_lines, message, document, invoice, line,
+                    sign)
+                for line in document.lines), *(
+                partial(
+                    cls._supplier_charge, document, invoice, charge, sign)
                 for charge in document.charges))
-        invoice.source_total_amount = sign * document.total
+        count = len(document.lines)
+        invoice.lines = [*chain(*lines[:count]), *lines[count:]]
+        rounding = sign * (document.rounding or 0)
+        if rounding:
+            invoice.lines = [
+                *invoice.lines, cls._rounding_line(invoice, rounding)]
+        invoice.source_total_amount = sign * document.total + rounding
         if cls._deductible(invoice):
-            invoice.source_untaxed_amount = sign * document.untaxed
+            invoice.source_untaxed_amount = (
+                sign * document.untaxed + rounding)
             invoice.source_tax_amount = sign * document.tax
         invoice.save()
         cls._settle_taxes(invoice, document, sign)
         cls._settle_total(invoice)
+        cls._check_total(invoice)
         invoice.edi_respond('AB')
         return invoice
 
@@ -433,6 +585,32 @@ class Document(metaclass=PoolMeta):
                     'cooperative_edi.msg_invoice_party',
                     party=invoice.party.rec_name))
         return invoice
+
+    @classmethod
+    def _supplier_lines(cls, message, document, invoice, line, sign):
+        """Return the line, and another one for what the decimals of its
+        price and quantity cannot express of its amount"""
+        supplier_line = cls._supplier_line(
+            message, document, invoice, line, sign)
+        round_ = invoice.currency.round
+        quantity, amount = decimal(supplier_line.quantity), sign * line.amount
+        if line.charges and quantity:
+            price = round_price(amount / quantity)
+            if round_(price * quantity) == amount:
+                supplier_line.unit_price = price
+        difference = amount - round_(supplier_line.unit_price * quantity)
+        if not difference:
+            return [supplier_line]
+        reasons = dict.fromkeys(c.reason for c in line.charges if c.reason)
+        other = cls._expense_line(
+            invoice, ', '.join(reasons)
+            or gettext('cooperative_edi.msg_invoice_rounding'))
+        other.account = supplier_line.account
+        other.taxes = supplier_line.taxes
+        other.taxes_deductible_rate = supplier_line.taxes_deductible_rate
+        other.quantity = 1 if difference > 0 else -1
+        other.unit_price = abs(difference)
+        return [supplier_line, other]
 
     @classmethod
     def _supplier_line(cls, message, document, invoice, line, sign):
@@ -519,8 +697,9 @@ class Document(metaclass=PoolMeta):
             return
         taxes = defaultdict(list)
         for tax in invoice.taxes:
-            rate = cls.tax_rate([tax.tax], invoice.tax_date)
-            taxes[rate].append(tax)
+            if tax.tax and not cls._reversed(tax.tax, invoice.tax_date):
+                rate = cls.tax_rate([tax.tax], invoice.tax_date)
+                taxes[rate].append(tax)
         for tax in document.taxes:
             if found := taxes.get(tax.rate or 0):
                 difference = sign * tax.amount - sum(t.amount for t in found)
@@ -533,15 +712,65 @@ class Document(metaclass=PoolMeta):
         "Add the cents that the supplier rounds in another way"
         difference = invoice.source_total_amount - invoice.total_amount
         if difference and cls._small(invoice, difference):
-            largest = max(invoice.line_lines, key=lambda l: abs(l.amount))
-            line = cls._expense_line(
-                invoice, gettext('cooperative_edi.msg_invoice_rounding'))
-            line.account = largest.account
-            line.taxes = []
-            line.quantity = 1
-            line.unit_price = difference
-            invoice.lines = [*invoice.lines, line]
+            invoice.lines = [
+                *invoice.lines, cls._rounding_line(invoice, difference)]
             invoice.save()
+
+    @classmethod
+    def _rounding_line(cls, invoice, amount):
+        "Return the line of the cents, booked as the largest line is"
+        largest = max(
+            invoice.lines, key=lambda l: abs(l.unit_price * decimal(
+                    l.quantity)))
+        line = cls._expense_line(
+            invoice, gettext('cooperative_edi.msg_invoice_rounding'))
+        line.account = largest.account
+        line.taxes = []
+        line.quantity = 1
+        line.unit_price = amount
+        return line
+
+    @classmethod
+    def _check_total(cls, invoice):
+        "Hold what our taxes do not make the amount of the message"
+        if invoice.total_amount != invoice.source_total_amount:
+            raise DocumentHeld(gettext(
+                    'cooperative_edi.msg_invoice_total',
+                    number=invoice.reference,
+                    total=invoice.source_total_amount,
+                    computed=invoice.total_amount))
+
+    @classmethod
+    def invoice_differences(cls, invoice):
+        differences = super().invoice_differences(invoice)
+        document = cls.content(invoice.edi_message)
+        if document.prepaid:
+            differences.append(gettext(
+                    'cooperative_edi.msg_invoice_prepaid',
+                    prepaid=document.prepaid, total=document.total,
+                    payable=document.payable))
+        if not cls._self_assessed(invoice):
+            differences += [gettext(
+                    'cooperative_edi.msg_invoice_self_assess',
+                    line=line.item.name)
+                for line in document.lines
+                if line.item.vat_category in {'AE', 'K'}]
+        return differences
+
+    @classmethod
+    def _self_assessed(cls, invoice):
+        "Tell if the taxes of the invoice are due and deducted by the buyer"
+        return any(
+            t.tax and cls._reversed(t.tax, invoice.tax_date)
+            for t in invoice.taxes)
+
+    @classmethod
+    def _reversed(cls, tax, date):
+        "Tell if another part of the tax makes up for it"
+        root = tax
+        while root.parent:
+            root = root.parent
+        return root != tax and not cls.tax_rate([root], date)
 
     @classmethod
     def _small(cls, invoice, difference):
@@ -576,8 +805,61 @@ class Invoice_Purchase(metaclass=PoolMeta):
             Purchase.__queue__.process(list(purchases))
 
 
+class InvoiceLine_Purchase(metaclass=PoolMeta):
+    __name__ = 'account.invoice.line'
+
+    def edi_differences(self):
+        "Yield where the line differs from what was ordered and received"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        ordered = self.edi_origin
+        price = ordered.unit_price
+        if self.unit and ordered.unit:
+            price = Uom.compute_price(ordered.unit, price, self.unit)
+        if round_price(price) != self.unit_price:
+            yield gettext(
+                'cooperative_edi.msg_invoice_line_price',
+                line=self.edi_name, invoiced=self.unit_price,
+                ordered=round_price(price))
+        invoiced = ordered.edi_invoiced
+        message, expected = 'ordered', ordered.quantity
+        if ordered.on_change_with_movable():
+            received = ordered.edi_received
+            if received < expected:
+                message, expected = 'received', received
+        if invoiced > expected:
+            yield gettext(
+                f'cooperative_edi.msg_invoice_line_{message}',
+                line=self.edi_name, invoiced=decimal(invoiced),
+                expected=decimal(expected))
+
+
 class PurchaseLine(metaclass=PoolMeta):
     __name__ = 'purchase.line'
+
+    @property
+    def edi_invoiced(self):
+        "The quantity of all the invoices, credit notes deducted"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        quantity = sum(
+            Uom.compute_qty(l.unit, l.quantity, self.unit, round=False)
+            for l in self.invoice_lines
+            if not l.invoice or l.invoice.state != 'cancelled')
+        return self.unit.round(quantity) if self.unit else quantity
+
+    @property
+    def edi_received(self):
+        "The quantity that arrived, what was sent back deducted"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        quantity = 0
+        for move in self.moves:
+            if move.state == 'done':
+                sign = -1 if move.from_location.type == 'storage' else 1
+                quantity += sign * Uom.compute_qty(
+                    move.unit, move.quantity, self.unit, round=False)
+        return self.unit.round(quantity) if self.unit else quantity
 
     def edi_close_missing(self, quantity, unit):
         """Cancel the quantity of the moves still expected, at most what was
@@ -643,6 +925,11 @@ class Document_Purchase(metaclass=PoolMeta):
             raise DocumentHeld(gettext(
                     'cooperative_edi.msg_invoice_method',
                     purchase=ordered.purchase.rec_name))
+        if ordered.purchase.currency.code != document.currency:
+            raise DocumentRefused('BV', gettext(
+                    'cooperative_edi.msg_invoice_currency',
+                    currency=document.currency, number=number,
+                    ordered=ordered.purchase.currency.code))
         if ordered.purchase.state not in {'processing', 'done'}:
             raise DocumentParked(gettext(
                     'cooperative_edi.msg_document_awaited', number=number))
@@ -679,6 +966,22 @@ class Document_Purchase(metaclass=PoolMeta):
         if message.unsigned:
             return
         return cls.received(message, ['invoice'], number)
+
+    @classmethod
+    def invoice_differences(cls, invoice):
+        differences = super().invoice_differences(invoice)
+        ordered = any(l.edi_origin for l in invoice.line_lines)
+        cents = invoice.currency.rounding * (len(invoice.lines) + 1)
+        for line in invoice.line_lines:
+            if line.quantity <= 0:
+                continue
+            if line.edi_origin:
+                differences += line.edi_differences()
+            elif ordered and line.amount > cents:
+                differences.append(gettext(
+                        'cooperative_edi.msg_invoice_line_not_ordered',
+                        line=line.edi_name, amount=line.amount))
+        return differences
 
     @classmethod
     def _purchase_invoice_line(cls, ordered):

@@ -1,18 +1,43 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
+import datetime as dt
+import re
 from collections import defaultdict
 from decimal import Decimal
+from typing import NamedTuple
 
+from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
+from trytond.modules.company.model import CompanyValueMixin
 from trytond.modules.currency.fields import Monetary
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Eval
+from trytond.pyson import Date, Eval, If
 from trytond.transaction import Transaction
 
 from trycoton.protocol import ubl
 
 from .account_invoice import ISSUED
 from .document import today
+from .exceptions_document import AnnouncementBankError
+
+WAITING = ['announced', 'proposed']
+LATE = dt.timedelta(days=5)
+
+
+class Configuration(metaclass=PoolMeta):
+    __name__ = 'account.configuration'
+
+    edi_reconcile_exact = fields.MultiValue(fields.Boolean(
+            "Reconcile Announced Payments",
+            help="Reconcile without asking a payment that a customer "
+            "announced, once a posted bank line has its party, its amount "
+            "and its reference."))
+
+
+class ConfigurationReconcileExact(ModelSQL, CompanyValueMixin):
+    __name__ = 'account.configuration.edi_reconcile_exact'
+
+    edi_reconcile_exact = fields.Boolean("Reconcile Announced Payments")
 
 
 class Announcement(Workflow, ModelSQL, ModelView):
@@ -49,19 +74,15 @@ class Announcement(Workflow, ModelSQL, ModelView):
     lines = fields.One2Many(
         'cooperative.edi.payment.announcement.line', 'announcement', "Lines",
         readonly=True)
-    move_line = fields.Many2One(
-        'account.move.line', "Bank Line", readonly=True, ondelete='SET NULL',
-        states={
-            'invisible': ~Eval('move_line'),
-            },
-        help="The line by which the payment was booked.")
     state = fields.Selection([
             ('announced', "Announced"),
+            ('proposed', "Proposed"),
             ('reconciled', "Reconciled"),
             ('cancelled', "Cancelled"),
             ], "State", required=True, readonly=True, sort=False,
         help="An announced payment changes nothing in the accounts until it "
-        "is on a bank statement.")
+        "is on a bank statement.\n"
+        "Proposed: the bank lines were found and wait for the accountant.")
 
     @classmethod
     def __setup__(cls):
@@ -73,20 +94,24 @@ class Announcement(Workflow, ModelSQL, ModelView):
             ]
         cls._sql_indexes.add(
             Index(t, (t.party, Index.Range()),
-                where=t.state == 'announced'))
+                where=t.state.in_(WAITING)))
         cls._order = [('id', 'DESC')]
         cls._transitions |= {
+            ('announced', 'proposed'),
             ('announced', 'reconciled'),
             ('announced', 'cancelled'),
+            ('proposed', 'announced'),
+            ('proposed', 'reconciled'),
+            ('proposed', 'cancelled'),
             ('cancelled', 'announced'),
             }
         cls._buttons.update(
             reconcile={
-                'invisible': Eval('state') != 'announced',
+                'invisible': ~Eval('state').in_(WAITING),
                 'depends': ['state'],
                 },
             cancel={
-                'invisible': Eval('state') != 'announced',
+                'invisible': ~Eval('state').in_(WAITING),
                 'depends': ['state'],
                 },
             announce={
@@ -104,6 +129,17 @@ class Announcement(Workflow, ModelSQL, ModelView):
         return 'announced'
 
     @classmethod
+    def view_attributes(cls):
+        late = (
+            (Eval('state') == 'announced')
+            & (Eval('date', Date()) < Date(delta_days=-LATE.days)))
+        return super().view_attributes() + [
+            ('/tree', 'visual',
+                If(late, 'danger',
+                    If(Eval('state') == 'proposed', 'warning', ''))),
+            ]
+
+    @classmethod
     @ModelView.button
     @Workflow.transition('announced')
     def announce(cls, announcements):
@@ -119,81 +155,176 @@ class Announcement(Workflow, ModelSQL, ModelView):
     @ModelView.button
     def reconcile(cls, announcements):
         "Reconcile the invoices with what the bank statements show"
-        announcements = [a for a in announcements if a.state == 'announced']
-        remaining = [a for a in announcements if not cls._reconcile([a])]
-        parties = defaultdict(list)
-        for announcement in remaining:
-            parties[announcement.company, announcement.party].append(
-                announcement)
-        for together in parties.values():
-            # Credit notes may be deducted from another announcement
-            if len(together) > 1:
-                cls._reconcile(together)
+        announcements = [a for a in announcements if a.state in WAITING]
+        cls._release(announcements)
+        matches = list(cls._matches(announcements))
+        for match in matches:
+            match.reconcile()
+            cls._settled(match.announcements)
+        if announcements and not matches:
+            announcement, *_ = announcements
+            raise AnnouncementBankError(gettext(
+                    'cooperative_edi.msg_announcement_bank',
+                    announcement=announcement.rec_name,
+                    party=announcement.party.rec_name,
+                    amount=announcement.amount))
 
     @classmethod
-    def _reconcile(cls, announcements):
-        "Tell if all that the announcements pay is reconciled now"
+    def propose(cls, announcements):
+        """Show the accountant what the bank statements show, or reconcile it
+        if the accountant lets what is exact pass"""
         pool = Pool()
-        MoveLine = pool.get('account.move.line')
-        lines = {l for a in announcements for l in a.lines_to_pay}
-        bank_line = None
-        if lines:
-            bank_line = cls._bank_line(announcements, lines)
-            if not bank_line:
-                return False
-            MoveLine.reconcile([*lines, bank_line])
-        elif not all(l.invoice for a in announcements for l in a.lines):
-            return False
-        cls.write(announcements, {
-                'move_line': bank_line.id if bank_line else None,
+        Configuration = pool.get('account.configuration')
+        configuration = Configuration(1)
+        announcements = [a for a in announcements if a.state in WAITING]
+        cls._release(announcements)
+        for match in cls._matches(announcements):
+            company = match.announcements[0].company
+            passes = match.exact and configuration.get_multivalue(
+                'edi_reconcile_exact', company=company.id)
+            # What is paid otherwise needs no booking
+            if passes or not match.bank_lines:
+                match.reconcile()
+                cls._settled(match.announcements)
+            else:
+                match.keep()
+                cls._proposed(match.announcements)
+
+    @classmethod
+    def _release(cls, announcements):
+        "Forget the bank lines proposed"
+        pool = Pool()
+        Line = pool.get('cooperative.edi.payment.announcement.line')
+        cls._unproposed([a for a in announcements if a.state == 'proposed'])
+        Line.write([l for a in announcements for l in a.lines], {
+                'move_line': None,
                 })
-        cls._settled(announcements)
-        return True
+
+    @classmethod
+    @Workflow.transition('announced')
+    def _unproposed(cls, announcements):
+        pass
+
+    @classmethod
+    @Workflow.transition('proposed')
+    def _proposed(cls, announcements):
+        pass
 
     @classmethod
     @Workflow.transition('reconciled')
     def _settled(cls, announcements):
         pass
 
+    @classmethod
+    def _matches(cls, announcements):
+        "Yield what is found on the bank statements, each bank line once"
+        taken, remaining = set(), defaultdict(list)
+        for announcement in announcements:
+            match = (
+                cls._match_together([announcement], taken)
+                or announcement._match_lines(taken))
+            if match:
+                taken.update(match.bank_lines)
+                yield match
+            else:
+                remaining[announcement.company, announcement.party].append(
+                    announcement)
+        for together in remaining.values():
+            # Credit notes may be deducted from another announcement
+            if len(together) > 1:
+                if match := cls._match_together(together, taken):
+                    taken.update(match.bank_lines)
+                    yield match
+
+    @classmethod
+    def _match_together(cls, announcements, taken):
+        "Return the one bank line that pays all that is due exactly"
+        lines = [l for a in announcements for l in a.lines]
+        if not all(l.invoice for l in lines):
+            return
+        due = {m for a in announcements for m in a.lines_to_pay}
+        if not due:
+            return Match(announcements, [(lines, None)], True)
+        if len({(m.account, m.party) for m in due}) > 1:
+            return
+        balance = sum(m.debit - m.credit for m in due)
+        references = {r for l in lines for r in l.references}
+        bank_line, exact = cls._bank_line(
+            next(iter(due)), balance, references, taken)
+        if bank_line:
+            return Match(announcements, [(lines, bank_line)], exact)
+
+    def _match_lines(self, taken):
+        "Return a bank line for each line: paid one by one, or in part"
+        if self.currency != self.company.currency:
+            return
+        pairs, all_exact, taken = [], True, set(taken)
+        for line in self.lines:
+            if not line.invoice:
+                return
+            due = line.invoice.edi_due
+            if not due:
+                pairs.append(([line], None))
+                continue
+            balance = sum(m.debit - m.credit for m in due)
+            if line.amount * balance <= 0 or abs(line.amount) > abs(balance):
+                return
+            bank_line, exact = self._bank_line(
+                due[0], line.amount, line.references, taken)
+            if not bank_line:
+                return
+            taken.add(bank_line)
+            all_exact &= exact
+            pairs.append(([line], bank_line))
+        return Match([self], pairs, all_exact)
+
     @property
     def lines_to_pay(self):
         "The lines of the invoices that are not reconciled"
-        return [m for l in self.lines if l.invoice
-            for m in l.invoice.lines_to_pay if not m.reconciliation]
+        return [m for i in dict.fromkeys(
+                l.invoice for l in self.lines if l.invoice)
+            for m in i.edi_due]
 
     @classmethod
-    def _bank_line(cls, announcements, lines):
-        "Return the booked line that pays exactly the lines"
+    def _bank_line(cls, due, amount, references, taken):
+        """Return the booked line of the amount, and whether it is exactly
+        what was announced: it has the reference"""
         pool = Pool()
         MoveLine = pool.get('account.move.line')
         Invoice = pool.get('account.invoice')
-        if len({l.account for l in lines}) > 1:
-            return
-        line, *_ = lines
-        balance = sum(l.debit - l.credit for l in lines)
         candidates = [
             c for c in MoveLine.search([
-                    ('account', '=', line.account.id),
-                    ('party', '=', line.party.id if line.party else None),
+                    ('account', '=', due.account.id),
+                    ('party', '=', due.party.id if due.party else None),
                     ('reconciliation', '=', None),
                     ('move_state', '=', 'posted'),
-                    ('id', 'not in', [l.id for l in lines]),
+                    ('invoice_payments', '=', None),
                     ], order=[('date', 'ASC'), ('id', 'ASC')])
-            if c.debit - c.credit == -balance
+            if c.credit - c.debit == amount
+            and c not in taken and not cls._promised(c)
             and not isinstance(c.move.origin, Invoice)]
-        references = {a.reference for a in announcements if a.reference}
         for candidate in candidates:
-            if any(r in candidate.edi_text for r in references):
-                return candidate
-        return candidates[0] if candidates else None
+            if candidate.edi_refers_to(references):
+                return candidate, True
+        return (candidates[0] if candidates else None), False
 
     @classmethod
-    def reconcile_parties(cls, company, parties):
-        "Reconcile what the parties announced to the company"
-        cls.reconcile(cls.search([
+    def _promised(cls, move_line):
+        "Tell if the bank line is proposed for another announcement"
+        pool = Pool()
+        Line = pool.get('cooperative.edi.payment.announcement.line')
+        return Line.search([
+                ('move_line', '=', move_line.id),
+                ('announcement.state', '=', 'proposed'),
+                ], limit=1)
+
+    @classmethod
+    def propose_parties(cls, company, parties):
+        "Look for what the parties announced to the company"
+        cls.propose(cls.search([
                     ('company', '=', company.id),
                     ('party', 'in', [p.id for p in parties]),
-                    ('state', '=', 'announced'),
+                    ('state', 'in', WAITING),
                     ]))
 
     @classmethod
@@ -201,7 +332,7 @@ class Announcement(Workflow, ModelSQL, ModelView):
         "Settle the announcements that pay nothing else than paid invoices"
         announcements = cls.search([
                 ('lines.invoice', 'in', [i.id for i in invoices]),
-                ('state', '=', 'announced'),
+                ('state', 'in', WAITING),
                 ])
         cls._settled([a for a in announcements
                 if all(l.invoice for l in a.lines) and not a.lines_to_pay])
@@ -221,6 +352,12 @@ class AnnouncementLine(ModelSQL, ModelView):
         "Amount", currency='currency', digits='currency', required=True,
         readonly=True,
         help="What is paid of the invoice, negative for a credit note.")
+    reference = fields.Char("Reference", readonly=True,
+        help="The text that comes with the payment of the invoice.")
+    move_line = fields.Many2One(
+        'account.move.line', "Bank Line", readonly=True, ondelete='SET NULL',
+        help="The line by which the payment was booked, or seems to be as "
+        "long as it is only proposed.")
     currency = fields.Function(fields.Many2One(
             'currency.currency', "Currency"), 'on_change_with_currency')
 
@@ -237,6 +374,69 @@ class AnnouncementLine(ModelSQL, ModelView):
     def search_rec_name(cls, name, clause):
         return [('number', *clause[1:])]
 
+    @property
+    def references(self):
+        "What a bank line may say to name the payment"
+        return set(filter(None, [
+                    self.reference, self.number, self.announcement.reference,
+                    self.announcement.number]))
+
+
+class Match(NamedTuple):
+    "The bank lines found for the lines of announcements"
+    announcements: list
+    pairs: list
+    exact: bool
+
+    @property
+    def bank_lines(self):
+        return [b for _, b in self.pairs if b]
+
+    def keep(self):
+        "Write the bank lines on the lines that they pay"
+        pool = Pool()
+        Line = pool.get('cooperative.edi.payment.announcement.line')
+        for lines, bank_line in self.pairs:
+            Line.write(lines, {
+                    'move_line': bank_line.id if bank_line else None,
+                    })
+
+    def reconcile(self):
+        "Book that the bank lines pay the invoices"
+        pool = Pool()
+        MoveLine = pool.get('account.move.line')
+        for lines, bank_line in self.pairs:
+            if not bank_line:
+                continue
+            invoices = dict.fromkeys(l.invoice for l in lines)
+            due = [m for i in invoices for m in i.edi_due]
+            balance = sum(m.debit - m.credit for m in [*due, bank_line])
+            if not balance:
+                MoveLine.reconcile([*due, bank_line])
+            else:
+                self._pay_in_part(*invoices, bank_line)
+        self.keep()
+
+    @staticmethod
+    def _pay_in_part(invoice, bank_line):
+        "Add the bank line to what was paid of the invoice"
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        MoveLine = pool.get('account.move.line')
+        lines, remainder = invoice.get_reconcile_lines_for_amount(
+            bank_line.credit - bank_line.debit, invoice.company.currency,
+            party=bank_line.party)
+        Invoice.add_payment_lines({invoice: [bank_line.id]})
+        if not remainder:
+            MoveLine.reconcile([*lines, bank_line])
+
+
+class Paid(NamedTuple):
+    "What is paid of an invoice received from a peer"
+    invoice: object
+    amount: Decimal
+    reference: str = None
+
 
 class MoveLine(metaclass=PoolMeta):
     __name__ = 'account.move.line'
@@ -250,9 +450,51 @@ class MoveLine(metaclass=PoolMeta):
             getattr(self.origin, 'number', None)]
         return ' '.join(filter(None, texts))
 
+    def edi_refers_to(self, references):
+        "Tell if one of the references is a word of the texts"
+        text = self.edi_text
+        return any(
+            re.search(rf'(?<!\w){re.escape(r)}(?!\w)', text)
+            for r in references)
+
 
 class Invoice(metaclass=PoolMeta):
     __name__ = 'account.invoice'
+
+    @property
+    def edi_due(self):
+        "The lines that are not reconciled, with what was paid in part"
+        return [m for m in [*self.lines_to_pay, *self.payment_lines]
+            if not m.reconciliation]
+
+    def pay_invoice(
+            self, amount, payment_method, date, description=None,
+            overpayment=0, party=None):
+        lines = super().pay_invoice(
+            amount, payment_method, date, description=description,
+            overpayment=overpayment, party=party)
+        # Cash, cheque and whatever else is paid without order to the bank
+        self.edi_announce(
+            self.number, date, [Paid(self, amount, description or None)],
+            self, note=payment_method.name)
+        return lines
+
+    @classmethod
+    def edi_announce(cls, number, date, paid, origin, note=None):
+        "Tell the suppliers what is paid: a message each"
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
+        Message = pool.get('cooperative.edi.message')
+        relations = defaultdict(list)
+        for payment in paid:
+            invoice = payment.invoice
+            if invoice.type == 'in' and invoice.edi_message:
+                relations[invoice.relation, invoice.currency].append(payment)
+        for (relation, _), payments in relations.items():
+            Message.send(
+                relation, Document.remittance_advice(
+                    relation, number, date, payments, origin, note=note),
+                origin=origin)
 
     @classmethod
     @Workflow.transition('paid')
@@ -277,19 +519,26 @@ class Payment(metaclass=PoolMeta):
     def _edi_announce(cls, payments):
         "Tell the suppliers what is paid: a message each for a group"
         pool = Pool()
-        Document = pool.get('cooperative.edi.document')
-        Message = pool.get('cooperative.edi.message')
+        Invoice = pool.get('account.invoice')
         groups = defaultdict(list)
         for payment in payments:
-            if invoice := payment.edi_invoice:
-                key = (
-                    payment.company, invoice.relation, payment.currency,
-                    payment.journal)
-                groups[key].append(payment)
-        for (_, relation, *_), grouped in groups.items():
-            Message.send(
-                relation, Document.remittance_advice(relation, grouped),
-                origin=grouped[0].group or grouped[0])
+            if payment.edi_invoice:
+                groups[payment.company, payment.journal].append(payment)
+        for grouped in groups.values():
+            payment, *_ = grouped
+            origin = payment.group or payment
+            Invoice.edi_announce(
+                origin.number, payment.date,
+                [p.edi_paid for p in grouped], origin)
+
+    @property
+    def edi_paid(self):
+        "What the payment pays"
+        # Without a text, the bank still has the number of the transfer
+        reference = self.reference_used or getattr(
+            self, 'sepa_end_to_end_id', None)
+        amount = self.amount if self.kind == 'payable' else -self.amount
+        return Paid(self.edi_invoice, amount, reference or None)
 
     @property
     def edi_invoice(self):
@@ -343,7 +592,7 @@ class Document(metaclass=PoolMeta):
                 cls._announcement_line(message, l) for l in advice.lines])
         announcement.save()
         # The bank may have been faster
-        Announcement.reconcile([announcement])
+        Announcement.propose([announcement])
         return announcement
 
     @classmethod
@@ -353,7 +602,8 @@ class Document(metaclass=PoolMeta):
         return Line(
             number=line.invoice_number,
             invoice=cls._announced_invoice(message, line.invoice_number),
-            amount=(line.amount or Decimal(0)) - (line.credit or Decimal(0)))
+            amount=(line.amount or Decimal(0)) - (line.credit or Decimal(0)),
+            reference=line.reference)
 
     @classmethod
     def _announced_invoice(cls, message, number):
@@ -369,52 +619,47 @@ class Document(metaclass=PoolMeta):
                 ], limit=1)
         return invoices[0] if invoices else None
 
-
-class Document_Payment(metaclass=PoolMeta):
-    __name__ = 'cooperative.edi.document'
-
     @classmethod
-    def remittance_advice(cls, relation, payments):
+    def remittance_advice(
+            cls, relation, number, date, paid, origin, note=None):
         "Return what tells the supplier which invoices are paid"
-        payment, *_ = payments
-        company = payment.company
-        lines = tuple(map(cls._remittance_line, payments))
+        company = relation.company
+        lines = tuple(
+            cls._remittance_line(i, p) for i, p in enumerate(paid, 1))
         return ubl.RemittanceAdvice(
-            number=cls._remittance_number(relation, payment),
+            number=cls._remittance_number(relation, number, origin),
             date=today(company),
-            currency=payment.currency.code,
+            currency=paid[0].invoice.currency.code,
             payer=cls.us(company),
             payee=cls.party(relation.peer),
-            total=sum(
-                (l.amount or Decimal(0)) - (l.credit or Decimal(0))
-                for l in lines),
-            payment_date=payment.date,
+            total=sum(p.amount for p in paid),
+            payment_date=date,
             payment_reference=' '.join(filter(None, dict.fromkeys(
-                        p.reference_used for p in payments))) or None,
+                        p.reference for p in paid))) or None,
+            note=note or None,
             lines=lines)
 
     @classmethod
-    def _remittance_number(cls, relation, payment):
-        "Return the number of the group, distinct for each message"
+    def _remittance_number(cls, relation, number, origin):
+        "Return the number, distinct for each message"
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        number = payment.group.number if payment.group else payment.number
         sent = Message.search([
                 ('direction', '=', 'out'),
                 ('peer', '=', relation.peer.id),
                 ('kind', '=', 'remittance_advice'),
-                ('origin', '=', str(payment.group or payment)),
+                ('origin', '=', str(origin)),
                 ], count=True)
         return f'{number}-{sent + 1}' if sent else number
 
     @classmethod
-    def _remittance_line(cls, payment):
-        invoice = payment.edi_invoice
-        values = {
-            'id': str(payment.id),
-            'invoice_number': invoice.reference,
-            'invoice_date': invoice.invoice_date,
-            }
-        if payment.kind == 'payable':
-            return ubl.RemittanceLine(amount=payment.amount, **values)
-        return ubl.RemittanceLine(credit=payment.amount, **values)
+    def _remittance_line(cls, number, paid):
+        amount = {'amount': paid.amount}
+        if paid.amount < 0:
+            amount = {'credit': -paid.amount}
+        return ubl.RemittanceLine(
+            id=str(number),
+            invoice_number=paid.invoice.reference,
+            invoice_date=paid.invoice.invoice_date,
+            reference=paid.reference,
+            **amount)

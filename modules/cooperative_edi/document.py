@@ -21,6 +21,8 @@ from trycoton.protocol import ubl
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 from .exceptions_document import ItemCodeError, UnitCodeError
 
+# What an invoice can say of the VAT (UNCL 5305)
+VAT_CATEGORIES = {'S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M', 'B'}
 ONE = 'C62'  # UNECE code of what is counted
 GTIN = {'ean'}
 
@@ -367,6 +369,8 @@ class Document(Model):
                 break
         else:
             category = 'S' if rate else 'E'
+        if category not in VAT_CATEGORIES:
+            category = 'S' if rate else 'E'
         if category == 'E' and not (seller.vat or seller.tax_id):
             category = 'O'
         return category, None if category == 'O' else rate
@@ -387,6 +391,11 @@ class Document(Model):
     @classmethod
     def ordered_invoice_line(cls, message, document, line):
         "Return the line of the supplier invoice for what was ordered, if so"
+
+    @classmethod
+    def invoice_differences(cls, invoice):
+        "Return a sentence for each difference that a person may accept"
+        return []
 
     # Technical answers
 

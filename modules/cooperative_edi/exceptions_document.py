@@ -41,3 +41,19 @@ class SaleChangeError(UserError):
 
 class ShipmentCreditError(UserError):
     pass
+
+
+class InvoiceDocumentError(UserError):
+    pass
+
+
+class InvoiceDifferenceWarning(UserWarning):
+    pass
+
+
+class InvoiceQueryError(UserError):
+    pass
+
+
+class AnnouncementBankError(UserError):
+    pass

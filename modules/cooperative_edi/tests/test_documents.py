@@ -515,6 +515,12 @@ class DocumentsTestCase(DealTestCase):
 
         self.credit_bank(total)
         self.assertEqual(
+            Announcement(announcement.id).state, 'proposed')
+        self.assertEqual({i.state for i in invoices}, {'posted'})
+        with self.seller.context():
+            Announcement.reconcile([announcement])
+            run_tasks()
+        self.assertEqual(
             Announcement(announcement.id).state, 'reconciled')
         self.assertEqual({i.state for i in invoices}, {'paid'})
         deliver('message_level_response')

@@ -2,8 +2,12 @@
 # this repository contains the full copyright notices and license terms.
 """The others, as an instance meets them: keys and bytes"""
 import datetime as dt
+import functools
+import importlib.util
+import os
 import uuid
 from decimal import Decimal
+from pathlib import Path
 
 import trytond.config as config
 from cryptography.fernet import Fernet
@@ -22,6 +26,33 @@ THIRD = '0225:732829320_3'
 
 def now():
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+
+
+@functools.cache
+def _validator():
+    "Return the module that checks with the official rules, if it is there"
+    folder = Path(
+        os.environ.get('TRYCOTON_CONFORMANCE')
+        or Path(__file__).resolve().parents[4] / 'shared' / 'conformance')
+    path = folder / 'validate.py'
+    if not path.exists() or not importlib.util.find_spec('saxonche'):
+        return
+    spec = importlib.util.spec_from_file_location('validate', path)
+    validator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(validator)
+    return validator
+
+
+def rule_errors(document):
+    """Return what the official schema and rules find wrong in the document,
+    nothing where they are not installed"""
+    validator = _validator()
+    if not validator:
+        return []
+    rules = document.kind != 'remittance_advice'
+    return validator.validate(
+        document.to_bytes(), xsd_only=not rules,
+        require_rules=rules)['errors']
 
 
 def configure():

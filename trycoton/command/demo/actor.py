@@ -204,7 +204,15 @@ class Actor:
         statement.save()
         statement.click('validate_statement')
         statement.click('post')
+        self._reconcile()
         return statement
+
+    def _reconcile(self):
+        "Accept what is proposed for the announced payments"
+        Announcement = self.model('cooperative.edi.payment.announcement')
+        if proposed := self.find(
+                Announcement.__name__, [('state', '=', 'proposed')]):
+            Announcement.click(proposed, 'reconcile')
 
     def balance(self, actor, kind):
         "Return what is open with the other, receivable or payable"

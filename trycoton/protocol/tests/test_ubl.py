@@ -22,6 +22,8 @@ CATEGORIES = {
     'goods': [('S', D('5.5')), ('S', D('20'))],
     'exempt': [('E', D('0'))],
     'reverse': [('AE', D('0'))],
+    'intra-community': [('K', D('0'))],
+    'export': [('G', D('0'))],
     'outside': [('O', None)],
     'zero': [('Z', D('0'))],
     }
@@ -94,13 +96,24 @@ class Variants:
         for i in range(self.random.randrange(1, 5)):
             quantity = self.decimal(1, 30, 3)
             price = self.decimal(1, 50, 4)
+            amount = (quantity * price).quantize(D('0.01'))
+            if class_ is ubl.InvoiceLine:
+                values['charges'] = charges = self.line_charges()
+                amount += sum(
+                    c.amount if c.charge else -c.amount for c in charges)
             lines.append(class_(
                     id=str(i + 1), quantity=quantity, price=price,
-                    amount=(quantity * price).quantize(D('0.01')),
+                    amount=amount,
                     unit=self.random.choice(UNITS),
                     item=self.item(*self.random.choice(categories)),
                     note=self.maybe(self.text()), **values))
         return tuple(lines)
+
+    def line_charges(self):
+        return tuple(
+            ubl.LineCharge(charge, self.decimal(0, 2), self.text(), code)
+            for charge, code in self.random.choice(
+                [[], [(True, 'FC')], [(False, '95'), (True, None)]]))
 
     def charges(self, categories):
         charges = []
@@ -243,8 +256,13 @@ class Variants:
         taxes, totals = self.totals(lines, charges, {
                 'E': ["TVA non applicable, art. 293 B du CGI"],
                 'AE': ["Autoliquidation", 'VATEX-EU-AE'],
+                'K': ["Art. 262 ter, I du CGI", 'VATEX-EU-IC'],
+                'G': ["Art. 262, I du CGI", 'VATEX-EU-G'],
                 'O': ["Hors champ de la TVA"]})
         order = self.maybe(self.number())
+        delivery = self.maybe(DATE), self.maybe(self.address())
+        if sale == 'intra-community':
+            delivery = DATE, self.address()
         prepaid = self.maybe(self.decimal(0, 2))
         rounding = self.maybe(D('0.02'))
         return class_(
@@ -257,8 +275,8 @@ class Variants:
             payable=totals['total'] - (prepaid or 0) + (rounding or 0),
             iban=self.maybe('FR7630006000011234567890189'),
             payment_reference=self.maybe(self.number()),
-            payment_terms=self.text(), delivery_date=self.maybe(DATE),
-            delivery_address=self.maybe(self.address()),
+            payment_terms=self.text(), delivery_date=delivery[0],
+            delivery_address=delivery[1],
             preceding=self.random.choice([(), (
                         ubl.Preceding(self.number(), DATE),
                         ubl.Preceding(self.number()))]))
@@ -295,7 +313,8 @@ class Variants:
             lines=(
                 ubl.RemittanceLine(
                     id='1', amount=D('100.00'), invoice_number='I-1',
-                    invoice_date=self.maybe(DATE)),
+                    invoice_date=self.maybe(DATE),
+                    reference=self.maybe(self.number())),
                 ubl.RemittanceLine(
                     id='2', credit=D('10.00'), invoice_number='C-2')))
 
@@ -547,8 +566,6 @@ class UBLTestCase(unittest.TestCase):
                 (b'<cbc:InvoiceTypeCode>',
                     b'<cbc:InvoiceTypeCode>389</cbc:InvoiceTypeCode>'
                     b'<cbc:InvoiceTypeCode>'),
-                (b'<cac:Item>',
-                    b'<cac:AllowanceCharge/><cac:Item>'),
                 (b'</cbc:PriceAmount>',
                     b'</cbc:PriceAmount><cbc:BaseQuantity unitCode="XBX">100'
                     b'</cbc:BaseQuantity>'),

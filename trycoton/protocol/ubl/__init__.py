@@ -10,7 +10,7 @@ from lxml import etree
 from ..errors import Rejected
 from .catalogue import Catalogue, CatalogueLine
 from .change import OrderCancellation, OrderChange, OrderChangeLine
-from .common import Address, Charge, Item, Party, Tax
+from .common import Address, Charge, Item, LineCharge, Party, Tax
 from .despatch import DespatchAdvice, DespatchLine
 from .invoice import CreditNote, Invoice, InvoiceLine, Preceding
 from .order import Order, OrderLine
@@ -25,7 +25,7 @@ __all__ = [
     'DOCUMENTS', 'from_root', 'parse', 'Document',
     'Address', 'Charge', 'Item', 'Party', 'Tax',
     'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
-    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse',
+    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse', 'LineCharge',
     'MessageLevelResponse', 'MessageLevelResponseLine', 'Order',
     'OrderCancellation', 'OrderChange', 'OrderChangeLine', 'OrderLine',
     'OrderResponse', 'OrderResponseLine', 'Preceding', 'Reason',

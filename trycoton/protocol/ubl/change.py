@@ -11,7 +11,7 @@ from .common import (
     Charge, Party, Priced, address, head, item, party, price, totals)
 from .order import PROFILES, OrderLine
 from .schema import (
-    Amount, Code, Date, Document, Echo, Group, Integer, Many, Quantity,
+    Amount, Broken, Code, Date, Document, Echo, Group, Integer, Many, Quantity,
     Refused, Text, Time)
 
 ADDED, DELETED, CHANGED, UNCHANGED = CODES = ['1', '2', '3', '4']
@@ -99,7 +99,9 @@ class OrderChange(Priced, Document):
     def check(self):
         problems = super().check()
         if self.sequence < 1:
-            problems.append("The first change has the sequence number 1.")
+            problems.append(Broken(
+                    'TCT-CHG-01',
+                    "The first change has the sequence number 1."))
         return problems
 
 

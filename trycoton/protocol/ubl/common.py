@@ -77,6 +77,21 @@ class Charge:
     reason_code: str = None
 
 
+@dataclass(frozen=True)
+class LineCharge:
+    "A charge on a line, or an allowance: amount is positive"
+    charge: bool
+    amount: Decimal = None
+    reason: str = None
+    reason_code: str = None
+
+
+def charged(charges):
+    "Return what the charges add, less the allowances"
+    return sum(
+        ((c.amount if c.charge else -c.amount) for c in charges), Decimal(0))
+
+
 class Priced:
     "A document with lines, charges, untaxed, tax and total"
 
@@ -99,13 +114,16 @@ class Priced:
     def check(self):
         problems = super().check()
         for line in self.lines:
-            if (line.amount is not None and line.price is not None
-                    and abs(line.amount - line.quantity * line.price)
-                    > 2 * CENT):
+            if line.amount is None or line.price is None:
+                continue
+            charges = charged(getattr(line, 'charges', ()))
+            amount = line.quantity * line.price + charges
+            if abs(line.amount - amount) > 2 * CENT:
+                with_charges = f" with charges of {charges}" * bool(charges)
                 problems.append(Broken(
                         'TCT-SUM-01',
                         f"Line {line.id}: {line.amount} is not "
-                        f"{line.quantity} times {line.price}."))
+                        f"{line.quantity} times {line.price}{with_charges}."))
         untaxed = (
             self.lines_total
             + (self.charge_total or 0) - (self.allowance_total or 0))
@@ -208,11 +226,15 @@ def price(**options):
         **options)
 
 
+LINE_CHARGE = (
+    Boolean('cbc:ChargeIndicator', 'charge', required=True),
+    Text('cbc:AllowanceChargeReasonCode', 'reason_code'),
+    Text('cbc:AllowanceChargeReason', 'reason'),
+    Amount('cbc:Amount', 'amount', required=True),
+    )
+LINE_CHARGES = Many('cac:AllowanceCharge', 'charges', LineCharge, LINE_CHARGE)
 CHARGES = Many('cac:AllowanceCharge', 'charges', Charge, (
-        Boolean('cbc:ChargeIndicator', 'charge', required=True),
-        Text('cbc:AllowanceChargeReasonCode', 'reason_code'),
-        Text('cbc:AllowanceChargeReason', 'reason'),
-        Amount('cbc:Amount', 'amount', required=True),
+        *LINE_CHARGE,
         vat_category('cac:TaxCategory'),
         ))
 

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from .common import (
     ADDRESS, CENT, CHARGES, CONTACT, ENDPOINT, IDENTIFICATION, ISSUE_DATE,
-    ITEM, LEGAL, TAX_REGISTRATION, VAT, Address, Charge, Item, Party, Priced,
-    Tax, address, head, item, party, price, totals, vat_category)
+    ITEM, LEGAL, LINE_CHARGES, TAX_REGISTRATION, VAT, Address, Charge, Item,
+    LineCharge, Party, Priced, Tax, address, head, item, party, price, totals,
+    vat_category)
 from .schema import (
     Amount, Broken, Constant, Date, Document, Echo, Group, Many, Quantity,
-    Refused, Text)
+    Text)
 
 CUSTOMIZATION = (
     'urn:cen.eu:en16931:2017#compliant'
@@ -40,6 +41,7 @@ class InvoiceLine:
     order_line: str = None
     order_number: str = None
     note: str = None
+    charges: tuple[LineCharge, ...] = ()
 
 
 def description(*identity, line, quantity, payment=()):
@@ -98,7 +100,7 @@ def description(*identity, line, quantity, payment=()):
                 Group('cac:OrderLineReference',
                     Text('cbc:LineID', 'order_line', required=True),
                     Text('cac:OrderReference/cbc:ID', 'order_number')),
-                Refused('cac:AllowanceCharge'),
+                LINE_CHARGES,
                 item('cac:Item', *ITEM, required=True),
                 price(required=True),
                 ), required=True),
@@ -223,6 +225,20 @@ class Invoice(Priced, Document):
             yield Broken(
                 'TCT-INV-11',
                 "With category AE the buyer needs a VAT number or legal id.")
+        if categories & {'K', 'G'} and not self.seller.vat:
+            yield Broken(
+                'TCT-INV-12',
+                "With categories K and G the seller needs a VAT number.")
+        if 'K' in categories:
+            if not self.buyer.vat:
+                yield Broken(
+                    'TCT-INV-13',
+                    "With category K the buyer needs a VAT number.")
+            if not self.delivery_date or not getattr(
+                    self.delivery_address, 'country', None):
+                yield Broken(
+                    'TCT-INV-14',
+                    "With category K the delivery needs a date and country.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,16 @@ CUSTOMIZATION = 'urn:trycoton.org:trns:remittance_advice:1'
 
 @dataclass(frozen=True, kw_only=True)
 class RemittanceLine:
-    "amount is paid of an invoice; or credit is taken off for a credit note"
+    """amount is paid of an invoice; or credit is taken off for a credit note
+
+    reference is the text that comes with the payment, if it has its own.
+    """
     id: str
     amount: Decimal = None
     credit: Decimal = None
     invoice_number: str
     invoice_date: dt.date = None
+    reference: str = None
 
     @property
     def invoice_type(self):
@@ -62,6 +66,7 @@ class RemittanceAdvice(Document):
             Text('cbc:PaymentID', 'payment_reference')),
         Many('cac:RemittanceAdviceLine', 'lines', RemittanceLine, (
                 Text('cbc:ID', 'id', required=True),
+                Text('cbc:Note', 'reference'),
                 Amount('cbc:DebitLineAmount', 'amount'),
                 Amount('cbc:CreditLineAmount', 'credit'),
                 Group('cac:BillingReference/cac:InvoiceDocumentReference',
