@@ -679,6 +679,7 @@ class Document(metaclass=PoolMeta):
                     ]):
             if cls.tax_rate([tax], date) == rate:
                 return [tax]
+        rate = decimal(rate)
         return [cls.given(invoice.edi_message, 'tax', f'{rate} %', gettext(
                     'cooperative_edi.msg_invoice_tax', rate=rate))]
 

@@ -145,7 +145,8 @@ class Mapping(ModelSQL, ModelView):
                         'party': (None if one.kind == 'party'
                             else message.partner.id),
                         }])
-        return mappings
+        # One code may have several names
+        return list(dict.fromkeys(mappings))
 
 
 class Mapping_Product(metaclass=PoolMeta):

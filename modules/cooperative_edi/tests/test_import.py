@@ -421,9 +421,12 @@ class ImportTestCase(DealTestCase):
                 self.order_line('1', item=ubl.Item(
                         name="Honey", seller_code='H1'), unit='XBX'),
                 self.order_line('2', item=ubl.Item(name="Beeswax")),
+                self.order_line('2b', item=ubl.Item(
+                        name="Spring honey", seller_code='H1')),
                 self.order_line('3')])
         message, _ = self.vouch(self.seller, order)
         self.assertEqual(message.state, 'held')
+        self.assertEqual(len(message.missing), 3)
         self.assertEqual(
             {(m.kind, m.code, m.name, m.party) for m in message.missing}, {
                 ('product', 'H1', "Honey", message.party),
@@ -533,7 +536,7 @@ class ImportTestCase(DealTestCase):
         Mapping = pool.get('cooperative.edi.mapping')
         with self.buyer.context():
             low = self.buyer.tax("VAT 7 %", '0.07', 'purchase')
-        invoice = self.foreign_invoice(rate=19, currency='ZZZ')
+        invoice = self.foreign_invoice(rate='19.0', currency='ZZZ')
         message, _ = self.vouch(self.buyer, invoice)
         for kind, code, value in [
                 ('currency', 'ZZZ', self.buyer.company.currency),
