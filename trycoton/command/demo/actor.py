@@ -44,7 +44,7 @@ TRUST_GROUPS = GROUPS + [
 STUCK = ['parked', 'held', 'failed', 'refused']
 # The same for all who have the same groups
 DESCRIPTIONS = {}
-UNSETTLED = ['waiting', 'received', *STUCK]
+UNSETTLED = ['checking', 'waiting', 'received', *STUCK]
 
 
 class DemoError(CommandError):
