@@ -118,7 +118,10 @@ class Message(Workflow, ModelSQL, ModelView):
     unsigned = fields.Binary("Document to Check", readonly=True,
         filename='filename',
         states={
-            'invisible': Eval('state').in_(SIGNED_STATES),
+            'invisible': (
+                (Eval('direction') != 'out')
+                | ~Eval('state').in_(
+                    ['checking', 'held', 'failed', 'cancelled'])),
             },
         help="The document that is signed once it has been checked.")
     data = fields.Binary("Message", readonly=True,

@@ -30,6 +30,8 @@ IDLE = 15 * 60
 DOCUMENT_MAX, ANSWER_MAX, START_MAX, CLIENT_MAX = 30, 60, 20, 5
 SIZE_MAX = 16 * 2 ** 20
 _size = struct.Struct('!I')
+# Another version of this does not talk to the process of this one
+_version = os.stat(__file__).st_mtime_ns
 # What was started here, so that it is waited for once it ends
 _started = {}
 _lock = threading.Lock()
@@ -126,8 +128,7 @@ def _address(folder):
     if (not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid()
             or status.st_mode & 0o077):
         raise CheckError(f"{home} is not a folder of this user alone")
-    # Another version of this does not talk to the process of this one
-    key = f'{os.path.abspath(folder)} {os.stat(__file__).st_mtime_ns}'
+    key = f'{os.path.abspath(folder)} {_version}'
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     return os.path.join(home, f'rules-{name}')
 
@@ -173,7 +174,6 @@ def serve(folder, address):
             server.listen(64)
             server.settimeout(IDLE)
             _answer_all(server, folder)
-        os.unlink(address)
 
 
 def _answer_all(server, folder):
