@@ -215,6 +215,19 @@ class FolderTestCase(unittest.TestCase):
         self.assertEqual(process.wait(10), -signal.SIGALRM)
 
 
+class PackageTestCase(unittest.TestCase):
+
+    def test_without_tryton(self):
+        "Documents are checked where there is no Tryton"
+        subprocess.run(
+            [sys.executable, '-c', '; '.join([
+                        'import sys', 'sys.modules["trytond"] = None',
+                        'import trycoton.rules.checker',
+                        'import trycoton.rules.worker'])],
+            check=True, env={**os.environ, 'PYTHONPATH': str(
+                    Path(worker.__file__).parents[2])})
+
+
 class OfficialTestCase(unittest.TestCase):
     "Test documents are checked by the official rules"
 
