@@ -502,6 +502,16 @@ class Document(metaclass=PoolMeta):
         return super()._recorded(message, kinds, number)
 
     @classmethod
+    def rewrite_invoice(cls, invoice, document):
+        return cls.invoice(invoice)
+
+    rewrite_credit_note = rewrite_invoice
+
+    @classmethod
+    def rewrite_invoice_response(cls, invoice, response):
+        return cls.invoice_response(invoice, response.code)
+
+    @classmethod
     def receive_invoice_response(cls, message, response):
         "Show on the invoice what the customer answers"
         cls.check_document(message, response, response.buyer, response.seller)

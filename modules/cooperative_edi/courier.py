@@ -21,7 +21,7 @@ from trytond.pool import Pool
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.errors import ProtocolError
 
-from . import client
+from . import client, rules
 from .http import Problem, authorization
 from .identity import now
 from .transaction import transact
@@ -79,9 +79,11 @@ def exchange(database):
     Message = Pool(database).get('cooperative.edi.message')
     _attempt(import_received, database)
     _attempt(Message.attend, database)
+    _attempt(check_payloads, database)
     _attempt(send_due, database)
     if _attempt(fetch_mailboxes, database):
         _attempt(import_received, database)
+        _attempt(check_payloads, database)
         _attempt(send_due, database)
     _attempt(fetch_records, database)
 
@@ -122,6 +124,26 @@ def _import(database, id_):
     except Exception as exception:
         logger.critical("import of message %s", id_, exc_info=True)
         transact(database, Message.not_processed, id_, exception)
+
+
+def check_payloads(database):
+    "Sign what obeys the official rules: the next to a peer waits for it"
+    Message = Pool(database).get('cooperative.edi.message')
+    for id_ in transact(database, Message.to_check, readonly=True):
+        _attempt(_check, database, id_)
+
+
+def _check(database, id_):
+    Message = Pool(database).get('cooperative.edi.message')
+    payload = transact(database, Message.to_check_now, id_, readonly=True)
+    if not payload:
+        return
+    try:
+        findings = rules.check(payload)
+        transact(database, Message.checked, id_, payload, findings)
+    except (rules.CheckError, UserError) as exception:
+        logger.warning("check of message %s: %s", id_, exception)
+        transact(database, Message.not_checked, id_, exception)
 
 
 def send_due(database):

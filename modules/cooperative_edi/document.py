@@ -6,6 +6,7 @@ Each module extended by documents adds to this model, in the file of its
 name, the method that makes the document of a record and the method
 receive_<kind> that makes the record of a document.
 """
+import dataclasses
 import datetime as dt
 from decimal import Decimal
 from typing import NamedTuple
@@ -156,6 +157,25 @@ class Document(Model):
     def content(cls, message):
         "Return the document of the message"
         return message.content
+
+    @classmethod
+    def write_again(cls, message):
+        """Return the document of the message, which has not left, as its
+        record says it now: a method rewrite_<kind> makes it of the record and
+        the document as it was"""
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        document = cls.content(message)
+        rewrite = getattr(cls, f'rewrite_{message.kind}', None)
+        if not rewrite or not message.origin or Message.search([
+                    ('direction', '=', 'out'),
+                    ('kind', '=', message.kind),
+                    ('origin', '=', str(message.origin)),
+                    ('id', '>', message.id),
+                    ], limit=1):
+            return document
+        return dataclasses.replace(
+            rewrite(message.origin, document), number=document.number)
 
     @classmethod
     def known(cls, message, document):

@@ -61,6 +61,7 @@ class Message(metaclass=PoolMeta):
             others = {m: m.document_references for m in cls.search([
                         ('relation', '=', relation.id),
                         ('state', 'not in', ['waiting', 'cancelled']),
+                        ('digest', '!=', None),
                         ])}
             known = set().union(*[others.get(m, ()) for m in messages])
             while new := {m for m, references in others.items()
@@ -74,7 +75,7 @@ class Message(metaclass=PoolMeta):
         "Return the bytes of the evidence file of the messages"
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
-        messages = [m for m in messages if not m.unsigned]
+        messages = [m for m in messages if m.data and not m.unsigned]
         if not messages:
             raise EvidenceError(
                 gettext('cooperative_edi.msg_evidence_empty'))

@@ -18,7 +18,7 @@ from trycoton.protocol.entry import Record
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
 from trycoton.protocol.receipt import Receipt
 
-from . import courier
+from . import courier, rules
 from .exceptions import (
     DocumentHeld, DocumentParked, DocumentRefused, RelationMissingError)
 from .http import Problem
@@ -52,6 +52,8 @@ ANSWERS = {
     'message_level_response'}
 # What no business document answers
 ANSWERED_TECHNICALLY = {'catalogue', 'remittance_advice'}
+# The states of what has been signed
+SIGNED_STATES = ['waiting', 'sent', 'received', 'parked', 'processed']
 # The types of the signatures of messages
 SIGNED = {
     signature.ENVELOPE, signature.STATEMENT, signature.RELATION,
@@ -102,7 +104,10 @@ class Message(Workflow, ModelSQL, ModelView):
         help="When the sender wrote the message, by its clock.")
     stored = fields.DateTime("Stored", required=True, readonly=True,
         help="When the message was stored here.")
-    sequence = fields.Integer("Sequence", required=True, readonly=True,
+    sequence = fields.Integer("Sequence", readonly=True,
+        states={
+            'required': Eval('state').in_(SIGNED_STATES),
+            },
         help="The rank among the messages of the sender to the recipient.")
     in_sequence = fields.Boolean("In Sequence", readonly=True,
         states={
@@ -112,12 +117,30 @@ class Message(Workflow, ModelSQL, ModelView):
     answers = fields.Many2One(
         'cooperative.edi.message', "Answers", readonly=True,
         ondelete='RESTRICT')
-    data = fields.Binary("Message", required=True, readonly=True,
+    payload = fields.Binary("Document to Check", readonly=True,
         filename='filename',
+        states={
+            'invisible': (
+                (Eval('direction') != 'out')
+                | ~Eval('state').in_(
+                    ['checking', 'held', 'failed', 'cancelled'])),
+            },
+        help="The document that is signed once it has been checked.")
+    data = fields.Binary("Message", readonly=True,
+        filename='filename',
+        states={
+            'required': Eval('state').in_(SIGNED_STATES),
+            },
         help="The exact bytes that are signed.")
     filename = fields.Function(fields.Char("File Name"), 'get_filename')
-    digest = fields.Char("Digest", required=True, readonly=True)
-    signature = fields.Text("Signature", required=True, readonly=True)
+    digest = fields.Char("Digest", readonly=True,
+        states={
+            'required': Eval('state').in_(SIGNED_STATES),
+            })
+    signature = fields.Text("Signature", readonly=True,
+        states={
+            'required': Eval('state').in_(SIGNED_STATES),
+            })
     receipt = fields.Binary("Receipt", readonly=True,
         help="What the other instance signed once it had stored the message.")
     receipt_signature = fields.Text("Receipt Signature", readonly=True)
@@ -147,6 +170,7 @@ class Message(Workflow, ModelSQL, ModelView):
     proof_at = fields.DateTime("Next Proof", readonly=True,
         help="When the missing proofs are asked for again.")
     state = fields.Selection([
+            ('checking', "Checking"),
             ('waiting', "Waiting"),
             ('sent', "Sent"),
             ('received', "Received"),
@@ -157,7 +181,8 @@ class Message(Workflow, ModelSQL, ModelView):
             ('failed', "Failed"),
             ('cancelled', "Cancelled"),
             ], "State", required=True, readonly=True, sort=False,
-        help="Parked: it refers to something that has not arrived yet.\n"
+        help="Checking: it is signed once it obeys the official rules.\n"
+        "Parked: it refers to something that has not arrived yet.\n"
         "Held: somebody must first give what is missing here.")
 
     @classmethod
@@ -169,7 +194,8 @@ class Message(Workflow, ModelSQL, ModelView):
                 Unique(t, t.company, t.direction, t.sender, t.uuid),
                 'cooperative_edi.msg_message_uuid_unique'),
             ]
-        living = t.state.in_(['waiting', 'received', 'parked'])
+        living = t.state.in_(
+            ['checking', 'waiting', 'received', 'parked'])
         cls._sql_indexes.update({
                 Index(t, (t.state, Index.Equality()),
                     (t.next_attempt, Index.Range()), where=living),
@@ -177,6 +203,8 @@ class Message(Workflow, ModelSQL, ModelView):
                 })
         cls._order = [('id', 'DESC')]
         cls._transitions |= {
+            ('checking', 'cancelled'),
+            ('held', 'cancelled'),
             ('waiting', 'sent'),
             ('waiting', 'failed'),
             ('waiting', 'cancelled'),
@@ -186,14 +214,15 @@ class Message(Workflow, ModelSQL, ModelView):
             retry={
                 'invisible': (
                     ~Eval('state').in_(['failed', 'held', 'parked'])
-                    & ~((Eval('state') == 'waiting')
+                    & ~(Eval('state').in_(['checking', 'waiting'])
                         & (Eval('attempts', 0) > 0))),
                 'depends': ['state', 'attempts'],
                 },
             cancel={
                 'invisible': (
                     (Eval('direction') != 'out')
-                    | ~Eval('state').in_(['waiting', 'failed'])),
+                    | ~Eval('state').in_(
+                        ['checking', 'waiting', 'held', 'failed'])),
                 'depends': ['state', 'direction'],
                 },
             )
@@ -304,42 +333,59 @@ class Message(Workflow, ModelSQL, ModelView):
             trust_party=None, number=None, **values):
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
-        identity = Identity.get(peer.company.id)
-        peer = hold(peer)
-        created = now()
-        header = {
-            'sender': identity.identifier,
-            'receiver': peer.identifier,
-            'id': str(uuid.uuid4()),
-            'created': created,
-            'sequence': peer.sent_sequence + 1,
-            'previous': peer.sent_digest,
-            'relation': relation.uuid if relation else None,
-            'correlation': answers.uuid if answers else None,
-            'via': trust_party.identifier if trust_party else None,
-            'checkpoint': trust_party.checkpoint if trust_party else None,
-            'country': getattr(
-                identity.party.edi_legal(), 'country', None),
-            }
-        if Envelope is envelope.Statement:
-            values['kind'] = kind
-        sent = Envelope(**header, **values)
-        data = sent.to_bytes()
         message = cls(
             company=peer.company, direction='out', peer=peer,
-            sender=sent.sender, recipient=sent.receiver,
-            trust_party=trust_party, relation=relation, kind=kind,
-            document_number=number, uuid=sent.id, created=naive(created),
-            sequence=sent.sequence, answers=answers, data=data,
-            digest=sent.digest,
-            signature=identity.sign(data, sent.typ),
-            origin=origin, state='waiting', next_attempt=naive(created))
-        message.save()
+            sender=Identity.get(peer.company.id).identifier,
+            recipient=peer.identifier, trust_party=trust_party,
+            relation=relation, kind=kind, document_number=number,
+            uuid=str(uuid.uuid4()), created=naive(now()), answers=answers,
+            origin=origin)
+        if relation and rules.folder():
+            message._check_first(values['payload'])
+        else:
+            if Envelope is envelope.Statement:
+                values['kind'] = kind
+            message._sign(Envelope, **values)
+        cls.__queue__.wake([message])
+        return message
+
+    def _check_first(self, payload):
+        "Have the courier check the document before it is signed"
+        self.payload = payload
+        self.state = 'checking'
+        self.attempts = 0
+        self.next_attempt = naive(now())
+        self.error = None
+        self.save()
+
+    def _sign(self, Envelope, **values):
+        "Give the message its rank, its bytes and its signature"
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        identity = Identity.get(self.company.id)
+        relation, trust_party = self.relation, self.trust_party
+        peer = hold(self.peer)
+        created = now()
+        sent = Envelope(
+            sender=identity.identifier, receiver=peer.identifier,
+            id=self.uuid, created=created, sequence=peer.sent_sequence + 1,
+            previous=peer.sent_digest,
+            relation=relation.uuid if relation else None,
+            correlation=self.answers.uuid if self.answers else None,
+            via=trust_party.identifier if trust_party else None,
+            checkpoint=trust_party.checkpoint if trust_party else None,
+            country=getattr(identity.party.edi_legal(), 'country', None),
+            **values)
+        self.created = self.next_attempt = naive(created)
+        self.sequence = sent.sequence
+        self.data = sent.to_bytes()
+        self.digest = sent.digest
+        self.signature = identity.sign(self.data, sent.typ)
+        self.state = 'waiting'
+        self.save()
         peer.sent_sequence = sent.sequence
         peer.sent_digest = sent.digest
         peer.save()
-        cls.__queue__.wake([message])
-        return message
 
     @classmethod
     def wake(cls, messages=None):
@@ -350,7 +396,7 @@ class Message(Workflow, ModelSQL, ModelView):
     @ModelView.button
     def retry(cls, messages):
         messages = [m for m in messages if m.retriable]
-        sending = [m for m in messages if m.direction == 'out']
+        sending = [m for m in messages if m.direction == 'out' and m.data]
         for peer in {m._hop for m in sending}:
             peer.answered()
         cls.write(sending, {
@@ -362,12 +408,15 @@ class Message(Workflow, ModelSQL, ModelView):
                 'state': 'received',
                 'error': None,
                 })
+        for message in messages:
+            if message.payload:
+                message._write_again()
         cls.__queue__.wake(messages)
 
     @property
     def retriable(self):
         return (self.state in {'failed', 'held', 'parked'}
-            or (self.state == 'waiting' and self.attempts))
+            or (self.state in {'checking', 'waiting'} and self.attempts))
 
     @classmethod
     @ModelView.button
@@ -418,6 +467,8 @@ class Message(Workflow, ModelSQL, ModelView):
                     ('direction', '=', 'out'),
                     ('state', '=', 'waiting'),
                     ]) if m.due]
+        times += [m.next_attempt for m in cls.search(
+                [('state', '=', 'checking')])]
         times += [m.proof_at for m in cls.search(
                 [('proof_at', '!=', None), cls._provable()],
                 order=[('proof_at', 'ASC')], limit=1)]
@@ -523,6 +574,62 @@ class Message(Workflow, ModelSQL, ModelView):
             message.next_attempt = naive(now())
             message.error = firstline(error)
             message.save()
+
+    # Checking
+
+    @classmethod
+    def to_check(cls):
+        "Return the ids of what is to be checked before it is signed"
+        return [m.id for m in cls.search(
+                [('state', '=', 'checking')], order=[('id', 'ASC')])]
+
+    @classmethod
+    def to_check_now(cls, id_):
+        """Return the bytes to check for the message, or None when it waits,
+        as for another one to the same peer"""
+        message = cls(id_)
+        if (message.state == 'checking'
+                and message.next_attempt <= naive(now())
+                and not cls.search([
+                        ('state', '=', 'checking'),
+                        ('peer', '=', message.peer.id),
+                        ('id', '<', id_),
+                        ], limit=1)):
+            return bytes(message.payload)
+
+    @classmethod
+    def checked(cls, id_, payload, findings):
+        "Sign the payload if the rules let it pass, hold it otherwise"
+        message = hold(cls(id_))
+        if message.state != 'checking' or bytes(message.payload) != payload:
+            return
+        if broken := [str(f) for f in findings if f.fatal]:
+            with Transaction().set_context(language=message._language):
+                message.error = '\n'.join(
+                    [gettext('cooperative_edi.msg_message_rules'), *broken])
+            message.state = 'held'
+            message.next_attempt = None
+            message.save()
+        else:
+            message.payload = message.error = None
+            message.attempts = 0
+            message._sign(envelope.Envelope, payload=payload)
+
+    @classmethod
+    def not_checked(cls, id_, exception):
+        "Keep why the message could not be checked, and check it later"
+        message = hold(cls(id_))
+        if message.state == 'checking':
+            message.attempts = (message.attempts or 0) + 1
+            message.postpone(_text(exception))
+
+    @without_check_access
+    def _write_again(self):
+        "Have the document checked as its record says it now"
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
+        with Transaction().set_context(company=self.company.id):
+            self._check_first(Document.write_again(self).to_bytes())
 
     # Receiving
 
@@ -784,6 +891,8 @@ class Message(Workflow, ModelSQL, ModelView):
     @property
     def content(self):
         "The document, or the body of the statement"
+        if self.payload:
+            return ubl.parse(bytes(self.payload))
         parsed = envelope.parse(bytes(self.data))
         if isinstance(parsed, envelope.Statement):
             return parsed.body

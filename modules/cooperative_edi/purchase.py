@@ -760,6 +760,10 @@ class Document(metaclass=PoolMeta):
             lines=tuple(map(cls._order_line, purchase.line_lines)))
 
     @classmethod
+    def rewrite_order(cls, purchase, order):
+        return cls.order(purchase)
+
+    @classmethod
     def _order_number(cls, purchase):
         "Return the number, distinct from those of earlier orders"
         if sent := len(purchase.edi_sent('order')):

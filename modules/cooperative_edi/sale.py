@@ -722,6 +722,10 @@ class Document(metaclass=PoolMeta):
             lines=tuple(lines))
 
     @classmethod
+    def rewrite_order_response(cls, sale, response):
+        return cls.answer_order(sale, response.code, response.lines)
+
+    @classmethod
     def answer_line(cls, order, ordered, line):
         "Return the answer for the line of the order"
         values = {

@@ -313,6 +313,10 @@ class Document_Sale(metaclass=PoolMeta):
             lines=tuple(map(cls._despatch_line, moves)))
 
     @classmethod
+    def rewrite_despatch_advice(cls, shipment, advice):
+        return cls.despatch_advice(shipment)
+
+    @classmethod
     def _despatch_line(cls, move):
         line = move.origin
         outstanding = cls._outstanding(line, move.unit)
@@ -517,6 +521,10 @@ class Document_Purchase(metaclass=PoolMeta):
             lines=tuple(
                 cls._receipt_line(line, received.get(line.id))
                 for line in announced.values()))
+
+    @classmethod
+    def rewrite_receipt_advice(cls, shipment, advice):
+        return cls.receipt_advice(shipment)
 
     @classmethod
     def _receipt_line(cls, line, move):

@@ -42,7 +42,7 @@ TRUST_GROUPS = GROUPS + [
     ]
 
 STUCK = ['parked', 'held', 'failed', 'refused']
-UNSETTLED = ['waiting', 'received', *STUCK]
+UNSETTLED = ['checking', 'waiting', 'received', *STUCK]
 
 
 class DemoError(CommandError):
