@@ -357,7 +357,12 @@ class Partner:
             path = f'/edi/mailbox/{id_}'
             status, headers, data = self._call(peer, 'GET', path)
             if status == 200:
-                _, answer = self.receive(data, headers[key.HEADER])
+                try:
+                    _, answer = self.receive(data, headers[key.HEADER])
+                except Refused as exception:
+                    if exception.name in web.RETRY:
+                        continue
+                    answer = web.problem(exception)
                 self._call(
                     peer, 'POST', f'{path}/receipt', canonical.dump(answer))
         return len(ids)

@@ -33,6 +33,15 @@ def call(method, url, data=None, **headers):
         connection.close()
 
 
+def problem(exception):
+    "Return how a refusal is told (RFC 9457)"
+    return {
+        'type': 'https://trycoton.org/problems/' + exception.name,
+        'title': str(exception),
+        'status': exception.status,
+        }
+
+
 class Server(ThreadingHTTPServer):
     "Serves the partner at /cooperative, in a thread"
     daemon_threads = True
@@ -75,12 +84,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def refuse(self, exception):
         self.close_connection = True
-        self.answer(exception.status, canonical.dump({
-                    'type': 'https://trycoton.org/problems/'
-                    + exception.name,
-                    'title': str(exception),
-                    'status': exception.status,
-                    }), media_type=PROBLEM, retry=exception.name in RETRY)
+        self.answer(
+            exception.status, canonical.dump(problem(exception)),
+            media_type=PROBLEM, retry=exception.name in RETRY)
 
     def answer(
             self, status, data, signature=None,

@@ -185,6 +185,29 @@ class DirectTestCase(PartnerTestCase):
         self.assertIn('VERRE', purchase.edi_answer)
         self.settle()
 
+    def test_fetch(self):
+        "A partner without an address fetches what waits for it"
+        foreign = Foreigner(self.stage.folder, '100000009', "L'Abonné")
+        self.addCleanup(foreign.close)
+        partner = foreign.partner
+        partner.endpoint = None
+        self.farm.add_peer(foreign)
+        partner.add_peer(self.farm.url(), self.farm.fingerprint)
+        relation = partner.relate(self.farm.identifier)
+
+        def fetched():
+            partner.fetch(self.farm.identifier)
+            return partner.relation(relation)['state'] == 'agreed'
+        foreign.wait(fetched, "the agreement on the relation")
+        self.assertEqual(partner.fetch(self.farm.identifier), 0)
+        received = [
+            m['id'] for m in partner.store.messages(direction='in')]
+        self.assertEqual(
+            [m.uuid for m in self.farm.messages(
+                    ('peer.identifier', '=', foreign.identifier),
+                    ('direction', '=', 'out'), ('state', '=', 'sent'))],
+            received)
+
     def purchase(self, code):
         "The farm orders 10 of the partner"
         farm = self.farm
@@ -272,7 +295,8 @@ class CommunityTestCase(PartnerTestCase):
             lambda: (cls.partner.store.get('membership', cls.joined) or {}
                 ).get('state') == 'active', "the admission")
         wait(lambda: farm.membership.state == 'active', "the admission")
-        farm.synchronise()
+        wait(lambda: farm.find('cooperative.edi.peer', [
+                    ('identifier', '=', f'0225:{TRUST}')]), "the directory")
         farm.accept_trust_party(stage.trust)
         honey = product('MIEL', "Miel", '8.50', '5.5')
         farm.offer({farm.make_product(honey): honey})
@@ -348,7 +372,6 @@ class CommunityTestCase(PartnerTestCase):
     def test_evidence(self):
         "The evidence that Tryton exports holds the partner's messages"
         farm = self.farm
-        sale, *_ = self.records
         messages = farm.messages(
             ('relation.uuid', '=', self.relation),
             ('delivery_record', '!=', None))
