@@ -20,9 +20,12 @@ ROLES = {'actor': Member, 'community': Manager, 'trust': Operator}
 
 
 class Stage:
-    "Instances in a folder of their own, by name: (role, company, SIREN)"
+    """Instances in a folder of their own, by name: (role, company, SIREN)
 
-    def __init__(self, **instances):
+    config are options of their section cooperative.
+    """
+
+    def __init__(self, config=None, **instances):
         self.temporary = tempfile.TemporaryDirectory(prefix='partner-')
         self.folder = Path(self.temporary.name).resolve()
         self.actors = {}
@@ -46,7 +49,11 @@ class Stage:
             self.actors[name] = Actor(
                 Server(self.folder, name), LOGIN, password,
                 *(arguments if role == 'actor' else []))
-        create(self.folder, specifications)
+        for instance in create(self.folder, specifications):
+            parser = instance.config
+            parser['cooperative'].update(config or {})
+            with open(instance.config_path, 'w') as file:
+                parser.write(file)
         for actor in self.actors.values():
             actor.server.start()
         for actor in self.actors.values():

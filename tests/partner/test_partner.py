@@ -13,37 +13,15 @@ from trycoton.protocol import canonical, evidence, signature
 from trycoton.protocol.entry import Record
 from trycoton.protocol.note import Verifier
 
+from .community import FARM, FOREIGN, TRUST, Community
 from .foreign import message, web
 from .stage import Foreigner, Stage, line, product, wait
 
-CHARTER = "Chacun tient ses propres comptes."
-FARM, FOREIGN = '542065479', '552032534'
-COMMUNITY, TRUST = '732829320', '404833048'
+FARM_INSTANCE = {'farm': ('actor', "La Ferme", FARM)}
 
 
 class PartnerTestCase(unittest.TestCase):
     "Test deals between Tryton and the foreign partner"
-
-    @classmethod
-    def start(cls, *names):
-        cls.stage = Stage(**{
-                name: value for name, value in {
-                    'farm': ('actor', "La Ferme", FARM),
-                    'community': ('community', "La Commune", COMMUNITY),
-                    'trust': ('trust', "Le Tiers", TRUST),
-                    }.items() if name in names})
-        cls.addClassCleanup(cls.stage.close)
-        cls.farm = cls.stage.farm
-        cls.farm.identify(f'0225:{FARM}')
-        cls.foreign = Foreigner(
-            cls.stage.folder, FOREIGN, "L'Étranger", {
-                'BOCAL': {
-                    'name': "Bocal", 'unit': 'C62', 'price': '1.20',
-                    'rate': '20'},
-                })
-        cls.addClassCleanup(cls.foreign.close)
-        cls.partner = cls.foreign.partner
-        cls.trader = cls.foreign.trader
 
     @classmethod
     def buy(cls, relation, number, quantity='6', price='8.50'):
@@ -116,8 +94,17 @@ class DirectTestCase(PartnerTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.start('farm')
-        farm = cls.farm
+        cls.stage = Stage(**FARM_INSTANCE)
+        cls.addClassCleanup(cls.stage.close)
+        cls.foreign = Foreigner(cls.stage.folder, FOREIGN, "L'Étranger", {
+                'BOCAL': {
+                    'name': "Bocal", 'unit': 'C62', 'price': '1.20',
+                    'rate': '20'},
+                })
+        cls.addClassCleanup(cls.foreign.close)
+        cls.partner, cls.trader = cls.foreign.partner, cls.foreign.trader
+        farm = cls.farm = cls.stage.farm
+        farm.identify(f'0225:{FARM}')
         identity, = farm.find('cooperative.edi.identity')
         identity.direct = True
         identity.save()
@@ -272,29 +259,16 @@ class CommunityTestCase(PartnerTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.start('farm', 'community', 'trust')
-        stage, farm = cls.stage, cls.farm
-        stage.trust.identify(f'0225:{TRUST}', 'trust-party')
-        stage.trust.open_log()
-        manager = stage.community
-        manager.identify(f'0225:{COMMUNITY}', 'community')
-        manager.found(
-            "La Commune", CHARTER, None, Decimal('0.05'), stage.trust)
-        stage.trust.add_peer(manager)
-        manager.community.click('publish')
+        community = Community(FARM_INSTANCE)
+        cls.addClassCleanup(community.close)
+        cls.stage, cls.foreign = community.stage, community.foreign
+        cls.partner, cls.trader = cls.foreign.partner, cls.foreign.trader
+        stage, manager = cls.stage, community.manager
+        farm = cls.farm = stage.farm
+        farm.identify(f'0225:{FARM}')
         farm.join(manager.url(), manager.fingerprint)
-        cls.joined = cls.partner.join(
-            manager.url(), manager.fingerprint, ['buyer'], f'0225:{TRUST}')
-        cls.partner.post()
-        for actor in [farm, cls.foreign]:
-            wait(lambda: manager.find('cooperative.community.membership', [
-                        ('identifier', '=', actor.identifier)]),
-                "the application")
-            manager.accept(actor)
-        cls.foreign.wait(
-            lambda: (cls.partner.store.get('membership', cls.joined) or {}
-                ).get('state') == 'active', "the admission")
-        wait(lambda: farm.membership.state == 'active', "the admission")
+        community.accept(farm)
+        cls.joined = community.join()
         wait(lambda: farm.find('cooperative.edi.peer', [
                     ('identifier', '=', f'0225:{TRUST}')]), "the directory")
         farm.accept_trust_party(stage.trust)
