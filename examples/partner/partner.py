@@ -9,6 +9,10 @@ from .canonical import Refused
 from .store import Store
 
 RETRIABLE = {401, 408, 429}
+# The types of the signatures over what is received
+SIGNED = {
+    'trycoton-envelope', 'trycoton-statement', 'trycoton-relation',
+    'trycoton-offer-approval'}
 
 
 class Partner:
@@ -293,6 +297,8 @@ class Partner:
         if len(data) > message.MAX_SIZE:
             raise Refused("too large", 'too-large', 413)
         header = key.head(jws)
+        if header['typ'] not in SIGNED:
+            raise Refused("signed for something else", 'signature', 401)
         signers = [
             p for p in self.store.all('peer').values()
             if header['kid'] in key.valid(p['keys'])]
@@ -303,6 +309,7 @@ class Partner:
         said = message.read(data)
         if said.typ != header['typ']:
             raise Refused("signed for something else", 'signature', 401)
+        self._check_kind(said)
         if said.header['receiver'] != self.identifier:
             raise Refused("not for us", 'not-addressed', 404)
         sender = said.header['sender']
@@ -320,12 +327,22 @@ class Partner:
         return True, {
             'receipt': row['receipt'], 'signature': row['receipt_signature']}
 
+    def _check_kind(self, said):
+        "Refuse what we would not understand"
+        kind = said.header['type']
+        if said.typ == 'trycoton-envelope':
+            document.kind_of(kind)
+        elif not self._handler(kind):
+            raise Refused(f"{kind} is not known")
+
+    def _handler(self, kind):
+        return getattr(self, 'on_' + kind.replace('-', '_'), None)
+
     def _keep(self, said, jws):
         header = said.header
         if self.peer(header['sender'])['state'] != 'active':
             raise Refused("not active", 'suspended', 403)
         if said.typ == 'trycoton-envelope':
-            document.kind_of(header['type'])
             relation = self.relation(header['relation'])
             if not relation or relation['state'] != 'agreed' or (
                     relation['peer'] != header['sender']):
@@ -426,9 +443,7 @@ class Partner:
     def _take(self, said):
         kind = said.header['type']
         if said.typ != 'trycoton-envelope':
-            handler = getattr(self, 'on_' + kind.replace('-', '_'), None)
-            if handler:
-                handler(said.header, said.content)
+            self._handler(kind)(said.header, said.content)
             return
         kind = document.kind_of(kind)
         read = document.read(said.content)
