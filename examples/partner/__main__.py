@@ -22,7 +22,7 @@ def main():
     for name, *arguments in [
             ('add', 'url', 'fingerprint'),
             ('join', 'url', 'fingerprint'),
-            ('relate', 'identifier'),
+            ('relate', 'identifier'), ('offer', 'relation', 'number'),
             ('buy', 'relation', 'number', 'lines'),
             ('receive', 'number'), ('pay', 'number'),
             ('despatch', 'number'), ('invoice', 'number')]:

@@ -25,6 +25,8 @@ LOGISTICS = (PEPPOL
     + 'logistics:bis:despatch_advice_w_receipt_advice:1')
 # Root, CustomizationID and ProfileID
 TYPES = {
+    'catalogue': ('Catalogue', PEPPOL + 'poacc:trns:catalogue:3',
+        PEPPOL + 'poacc:bis:catalogue_wo_response:3'),
     'order': ('Order', PEPPOL + 'poacc:trns:order:3',
         PEPPOL + 'poacc:bis:advanced_ordering:3'),
     'order_response': (
@@ -141,11 +143,12 @@ def brief(name, party):
     return cac(name, endpoint(party), named)
 
 
-def item(line, tax=True):
+def item(line, *properties, tax=True):
     return cac('Item',
         cbc('Name', line['name']),
         cac('SellersItemIdentification', cbc('ID', line['code'])),
-        category('ClassifiedTaxCategory', line['rate']) if tax else None)
+        category('ClassifiedTaxCategory', line['rate']) if tax else None,
+        *properties)
 
 
 def category(name, rate):
@@ -181,6 +184,29 @@ def totals(lines):
 
 
 # The documents
+
+def catalogue(number, seller, community, lines, currency):
+    "What we offer to a community"
+    return write('catalogue', number, *issued(),
+        cac('ValidityPeriod', cbc(
+                'StartDate', datetime.now(timezone.utc).date())),
+        cac('ProviderParty',
+            endpoint(seller), address(seller), legal(seller)),
+        cac('ReceiverParty',
+            endpoint(community), address(community), legal(community)),
+        *(_catalogue_line(line, currency) for line in lines))
+
+
+def _catalogue_line(line, currency):
+    kind = cac('AdditionalItemProperty',
+        cbc('Name', 'kind'), cbc('Value', 'good'))
+    return cac('CatalogueLine',
+        cbc('ID', line['id']),
+        cbc('ActionCode', 'Add'),
+        cbc('OrderableUnit', line['unit']),
+        cac('RequiredItemLocationQuantity', price(line, currency)),
+        item(line, kind))
+
 
 def order(deal):
     currency = deal['currency']

@@ -202,6 +202,13 @@ class Partner:
                 'peer': identifier, 'community': community,
                 'trust_party': trust_party, 'state': state})
 
+    def relations(self, identifier):
+        "Return the agreed relations with a peer"
+        return [
+            name for name, relation in self.store.all('relation').items()
+            if (relation['peer'], relation['state']) == (
+                identifier, 'agreed')]
+
     def relation(self, relation):
         return self.store.get('relation', relation) if relation else None
 
@@ -490,6 +497,10 @@ class Partner:
         if known and known['peer'] == header['sender']:
             self.store.put(
                 'relation', body['relation'], {**known, 'state': 'ended'})
+
+    def on_offer_decision(self, header, body):
+        for line in body['approved']:
+            self.store.put('approved', line, header['sender'])
 
     def on_membership_decision(self, header, body):
         self.store.put('membership', header['sender'], body)

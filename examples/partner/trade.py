@@ -106,6 +106,15 @@ class Trader:
 
     # Selling
 
+    def offer(self, relation, number, currency='EUR'):
+        "Submit what we sell to the community of the relation"
+        community = self.partner.relation(relation)['peer']
+        self.partner.send(relation, document.catalogue(
+                number, self.partner.party,
+                self.partner.party_of(community), [
+                    {'id': code, 'code': code, **offer}
+                    for code, offer in self.catalogue.items()], currency))
+
     def on_order(self, header, read):
         "Take the order if it is for what we sell, at our prices"
         number = read['number']

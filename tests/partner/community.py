@@ -17,10 +17,10 @@ INSTANCES = {
 class Community:
     "The instances, others among them, and the partner"
 
-    def __init__(self, others=None, config=None):
+    def __init__(self, others=None, config=None, catalogue=None):
         self.stage = Stage(config, **INSTANCES, **(others or {}))
         self.foreign = Foreigner(
-            self.stage.folder, FOREIGN, "L'Étranger")
+            self.stage.folder, FOREIGN, "L'Étranger", catalogue)
         self.partner = self.foreign.partner
         trust, self.manager = self.stage.trust, self.stage.community
         trust.identify(f'0225:{TRUST}', 'trust-party')
@@ -35,7 +35,7 @@ class Community:
         self.foreign.close()
         self.stage.close()
 
-    def join(self, roles=('buyer',)):
+    def join(self, roles=('buyer', 'offerer')):
         "Have the partner join and return the identifier of the community"
         joined = self.partner.join(
             self.manager.url(), self.manager.fingerprint, roles,

@@ -50,6 +50,8 @@ def documents():
     invoice = document.invoice(DEAL, 'F-1', DEAL['lines'])
     invoiced = document.read(etree.fromstring(invoice))
     return {
+        'catalogue': document.catalogue(
+            'K-1', DEAL['seller'], DEAL['buyer'], DEAL['lines'], 'EUR'),
         'order': document.order(DEAL),
         'order_response': document.order_response(DEAL, 'AP'),
         'despatch_advice': despatch,

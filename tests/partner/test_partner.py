@@ -18,6 +18,7 @@ from .foreign import message, web
 from .stage import Foreigner, Stage, line, product, wait
 
 FARM_INSTANCE = {'farm': ('actor', "La Ferme", FARM)}
+JAR = {'name': "Bocal", 'unit': 'C62', 'price': '1.20', 'rate': '20'}
 
 
 class PartnerTestCase(unittest.TestCase):
@@ -57,6 +58,33 @@ class PartnerTestCase(unittest.TestCase):
         return sale, shipment, invoice, announcement
 
     @classmethod
+    def sell(cls, purchase):
+        "The partner sells what the farm ordered, from the answer to the end"
+        farm, foreign, trader = cls.farm, cls.foreign, cls.trader
+        number = purchase.number
+        foreign.wait(
+            lambda: purchase.reload() or purchase.state == 'processing',
+            "the acceptance of the order")
+        trader.despatch(number)
+        foreign.wait(lambda: purchase.reload() or [
+                s for s in purchase.shipments if s.edi_state == 'announced'],
+            "the despatch")
+        farm.receive(purchase)
+        foreign.wait(lambda: trader.deal(number)['receipts'], "the receipt")
+        total = trader.invoice(number)
+        foreign.wait(lambda: farm.supplier_invoices(
+                ('state', '=', 'draft'), ('reference', '=', f'F-{number}')),
+            "the invoice")
+        invoice, = farm.post_supplier_invoices(
+            ('reference', '=', f'F-{number}'))
+        paid = farm.pay(invoice)
+        foreign.wait(lambda: Decimal(trader.deal(number)['paid']),
+            "the payment")
+        cls.settle()
+        invoice.reload()
+        return purchase, invoice, total, paid
+
+    @classmethod
     def settle(cls):
         "Wait until nothing is under way any more"
         cls.foreign.wait(
@@ -71,6 +99,21 @@ class PartnerTestCase(unittest.TestCase):
             (m['direction'], m['state'])
             for m in self.partner.store.messages()}
         self.assertEqual(states, {('out', 'sent'), ('in', 'processed')})
+
+    def assertSold(self, purchase, invoice, total, paid):
+        "Both sides have the same deal"
+        deal = self.trader.deal(purchase.number)
+        self.assertEqual(total, Decimal('14.40'))
+        self.assertEqual(invoice.total_amount, total)
+        self.assertEqual(paid, total)
+        self.assertEqual(Decimal(deal['paid']), total)
+        self.assertEqual(deal['responses'][:2], ['AB', 'AP'])
+        received, = deal['receipts']
+        self.assertEqual(Decimal(received['lines'][0]['quantity']), 10)
+        self.assertEqual(self.farm.received(purchase, 'BOCAL'), 10)
+        self.assertEqual(
+            self.farm.balance(self.foreign, 'payable'), Decimal(0))
+        self.assertProcessed()
 
     def assertPaid(self, number, sale, shipment, invoice, announcement):
         "Both sides have the same deal"
@@ -97,10 +140,7 @@ class DirectTestCase(PartnerTestCase):
         cls.stage = Stage(**FARM_INSTANCE)
         cls.addClassCleanup(cls.stage.close)
         cls.foreign = Foreigner(cls.stage.folder, FOREIGN, "L'Étranger", {
-                'BOCAL': {
-                    'name': "Bocal", 'unit': 'C62', 'price': '1.20',
-                    'rate': '20'},
-                })
+                'BOCAL': JAR})
         cls.addClassCleanup(cls.foreign.close)
         cls.partner, cls.trader = cls.foreign.partner, cls.foreign.trader
         farm = cls.farm = cls.stage.farm
@@ -128,40 +168,7 @@ class DirectTestCase(PartnerTestCase):
 
     def test_seller(self):
         "The partner delivers, invoices and is paid"
-        farm, foreign = self.farm, self.foreign
-        purchase = self.purchase('BOCAL')
-        number = purchase.number
-        foreign.wait(
-            lambda: purchase.reload() or purchase.state == 'processing',
-            "the acceptance of the order")
-        self.trader.despatch(number)
-        foreign.wait(lambda: purchase.reload() or [
-                s for s in purchase.shipments if s.edi_state == 'announced'],
-            "the despatch")
-        farm.receive(purchase)
-        foreign.wait(lambda: self.trader.deal(number)['receipts'],
-            "the receipt")
-        total = self.trader.invoice(number)
-        foreign.wait(lambda: farm.supplier_invoices(
-                ('state', '=', 'draft'), ('reference', '=', f'F-{number}')),
-            "the invoice")
-        invoice, = farm.post_supplier_invoices(
-            ('reference', '=', f'F-{number}'))
-        self.assertEqual(farm.pay(invoice), total)
-        foreign.wait(
-            lambda: Decimal(self.trader.deal(number)['paid']) == total,
-            "the payment")
-        self.settle()
-        deal = self.trader.deal(number)
-        self.assertEqual(total, Decimal('14.40'))
-        self.assertEqual(deal['responses'][:2], ['AB', 'AP'])
-        received, = deal['receipts']
-        self.assertEqual(Decimal(received['lines'][0]['quantity']), 10)
-        self.assertEqual(farm.received(purchase, 'BOCAL'), 10)
-        invoice.reload()
-        self.assertEqual(invoice.total_amount, total)
-        self.assertEqual(farm.balance(foreign, 'payable'), 0)
-        self.assertProcessed()
+        self.assertSold(*self.sell(self.purchase('BOCAL')))
 
     def test_refused(self):
         "An order of what is not sold is refused, with the reason"
@@ -259,7 +266,8 @@ class CommunityTestCase(PartnerTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        community = Community(FARM_INSTANCE)
+        community = Community(
+            FARM_INSTANCE, catalogue={'BOCAL': JAR})
         cls.addClassCleanup(community.close)
         cls.stage, cls.foreign = community.stage, community.foreign
         cls.partner, cls.trader = cls.foreign.partner, cls.foreign.trader
@@ -281,7 +289,27 @@ class CommunityTestCase(PartnerTestCase):
             lambda: cls.partner.catalogue(cls.joined), "the catalogue")
         cls.records = cls.buy(
             cls.relation, 'C-2', price=cls.offers[0]['price'])
+        cls.sold = cls.sell(cls.order_offer())
         cls.foreign.wait(cls.proved, "the proofs")
+
+    @classmethod
+    def order_offer(cls):
+        "The farm orders what the community approved of the partner"
+        farm, manager = cls.farm, cls.stage.community
+        relation, = cls.partner.relations(cls.joined)
+        cls.trader.offer(relation, 'K-1')
+        offers = cls.foreign.wait(manager.offers, "the partner's offer")
+        manager.approve_offers(offers)
+        cls.foreign.wait(
+            lambda: cls.partner.store.get('approved', 'BOCAL'),
+            "the approval")
+
+        def found():
+            farm.fetch_offers()
+            return farm.find('cooperative.offer.item', [
+                    ('code', '=', 'BOCAL')])
+        item, = wait(found, "the offer in the catalogue")
+        return farm.order(farm.relation(cls.foreign), {item: Decimal(10)})
 
     @classmethod
     def agree(cls):
@@ -309,7 +337,7 @@ class CommunityTestCase(PartnerTestCase):
     def test_member(self):
         "The partner is a member with its roles"
         membership = self.partner.store.get('membership', self.joined)
-        self.assertEqual(membership['roles'], ['buyer'])
+        self.assertEqual(membership['roles'], ['buyer', 'offerer'])
         self.assertTrue(membership['number'])
         self.assertEqual(
             self.stage.community.membership(self.foreign).state, 'active')
@@ -329,9 +357,13 @@ class CommunityTestCase(PartnerTestCase):
             message.read(m['data']).header['type'].partition('##')[0]
             for m in self.relayed()}
         self.assertEqual(kinds, {
-                'relation-proposal', 'relation-answer', 'Order',
+                'relation-proposal', 'relation-answer', 'Catalogue', 'Order',
                 'OrderResponse', 'DespatchAdvice', 'ReceiptAdvice',
                 'Invoice', 'ApplicationResponse', 'RemittanceAdvice'})
+
+    def test_sold(self):
+        "What the partner offered was ordered, delivered and paid"
+        self.assertSold(*self.sold)
 
     def test_proofs(self):
         "What the partner verified is what the reference verifies"
