@@ -92,8 +92,9 @@ class Suite(threading.Thread):
         self.port = free_port()
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'trycoton', 'conformance', url, '--json',
-                '--listen', f'127.0.0.1:{self.port}', '--wait', '60',
-                *arguments],
+                '--listen', f'127.0.0.1:{self.port}', '--wait', '300',
+                # The machine of the tests may be busy with others
+                '--limit', '60', *arguments],
             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.said = []
         self.start()

@@ -176,7 +176,7 @@ class RoutesTestCase(unittest.TestCase):
                     f'{actor.url()}/openapi.json', '--no-color',
                     '--phases', 'examples,coverage,fuzzing',
                     '--max-time', str(FUZZ), '--continue-on-failure',
-                    '--request-timeout', '30', '--checks', ','.join([
+                    '--request-timeout', '120', '--checks', ','.join([
                             'not_a_server_error', 'status_code_conformance',
                             'content_type_conformance',
                             'response_schema_conformance',

@@ -71,6 +71,9 @@ def add_arguments(parser):
         help="how long to wait for the operator at each step "
         "(default: %(default)s)")
     parser.add_argument(
+        '--limit', type=float, default=5, metavar='SECONDS',
+        help="how long a refusal may take (default: %(default)s)")
+    parser.add_argument(
         '--deal', metavar='CODE',
         help="order the item that the system sells under the code")
     for name, default, text in [
@@ -95,7 +98,10 @@ def run(options):
     if options.answers or not options.url:
         try_vectors(report, options.answers)
     if options.url:
-        try_system(report, options)
+        try:
+            try_system(report, options)
+        except OSError as exception:
+            report.add("the system answers", False, str(exception))
     output(options, {
             'url': options.url,
             'status': report.status,
@@ -139,11 +145,12 @@ def _compare(answers, name, case):
 
 def try_system(report, options):
     url = options.url.rstrip('/')
-    stranger = Stranger(report, url, options.fingerprint)
+    stranger = Stranger(report, url, options.limit, options.fingerprint)
     if not stranger.run() or not options.listen:
         return
     with _participant(options) as participant:
-        known = Known(report, stranger.descriptor, url, participant)
+        known = Known(
+            report, url, options.limit, stranger.descriptor, participant)
         progress(
             f"Add the peer at {participant.endpoint} to the system;\n"
             f"its fingerprint is {participant.fingerprint}")

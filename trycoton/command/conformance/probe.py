@@ -16,8 +16,6 @@ from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.signature import SigningKey
 
 TIMEOUT = 30
-# Nothing that is sent may keep a system busy for longer
-LIMIT = 5
 STRANGER = '0225:100000009_STRANGER'
 BOMB = (
     b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
@@ -50,11 +48,15 @@ class Response(NamedTuple):
 
 
 class Probe:
-    "Calls the system at an address and reports"
+    """Calls the system at an address and reports
 
-    def __init__(self, report, url):
+    Nothing that is sent may keep it busy for longer than limit, in seconds.
+    """
+
+    def __init__(self, report, url, limit):
         self.report = report
         self.url = url
+        self.limit = limit
 
     def call(self, method, path, data=None, **headers):
         "Return the Response; raise OSError when there is none"
@@ -107,7 +109,7 @@ class Probe:
         elif problem.PROBLEMS[found].retry and (
                 'Retry-After' not in response.headers):
             wrong.append(f"{found} without Retry-After")
-        if response.seconds > LIMIT:
+        if response.seconds > self.limit:
             wrong.append(f"after {response.seconds:.1f} seconds")
         return self.report.add(
             name, not wrong, '; '.join(wrong), response.seconds)
@@ -134,8 +136,8 @@ def _wanted(condition, text):
 class Stranger(Probe):
     "What anybody may see; descriptor is what the system says of itself"
 
-    def __init__(self, report, url, fingerprint=None):
-        super().__init__(report, url)
+    def __init__(self, report, url, limit, fingerprint=None):
+        super().__init__(report, url, limit)
         self.fingerprint = fingerprint
         self.descriptor = None
         self.mailbox = True
@@ -225,8 +227,8 @@ class Stranger(Probe):
 class Known(Probe):
     "What a peer may say; relation is the UUID of the one proposed"
 
-    def __init__(self, report, descriptor, url, participant):
-        super().__init__(report, url)
+    def __init__(self, report, url, limit, descriptor, participant):
+        super().__init__(report, url, limit)
         self.descriptor = descriptor
         self.participant = participant
         participant.peer = descriptor
