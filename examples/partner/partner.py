@@ -9,6 +9,8 @@ from .canonical import Refused
 from .store import Store
 
 RETRIABLE = {401, 408, 429}
+# What reading a document raises that leaves out what it must say
+UNREADABLE = ArithmeticError, LookupError, TypeError, ValueError
 # The types of the signatures over what is received
 SIGNED = {
     'trycoton-envelope', 'trycoton-statement', 'trycoton-relation',
@@ -439,7 +441,7 @@ class Partner:
                 with self.store.transaction():
                     self.store.change(row, state='processed')
                     self._take(said)
-            except Refused as exception:
+            except (Refused, *UNREADABLE) as exception:
                 with self.store.transaction():
                     self.store.change(
                         row, state='refused', error=str(exception))
@@ -499,7 +501,9 @@ class Partner:
                 'relation', body['relation'], {**known, 'state': 'ended'})
 
     def on_offer_decision(self, header, body):
-        for line in body['approved']:
+        _, _, approved, _, _ = canonical.members(
+            body, 'message', 'digest', 'approved', 'refused', 'reason')
+        for line in approved:
             self.store.put('approved', line, header['sender'])
 
     def on_membership_decision(self, header, body):
