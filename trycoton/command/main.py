@@ -19,6 +19,8 @@ COMMANDS = {
     'edi': ('edi', "bring documents of others in by hand"),
     'evidence': ('evidence', "export the evidence of messages"),
     'verify': ('verify', "verify evidence, offline"),
+    'conformance': (
+        'conformance', "try whether a system speaks the protocol"),
     }
 
 
