@@ -13,9 +13,10 @@ from trycoton.protocol import ubl
 
 from .account_invoice import ISSUED
 from .document import today
+from .exchange import ProgressMixin
 
 
-class Announcement(Workflow, ModelSQL, ModelView):
+class Announcement(ProgressMixin, Workflow, ModelSQL, ModelView):
     __name__ = 'cooperative.edi.payment.announcement'
     _rec_name = 'number'
 

@@ -19,6 +19,7 @@ from trycoton.protocol import envelope, ubl
 
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 from .exceptions_document import ItemCodeError, UnitCodeError
+from .exchange import ProgressMixin
 
 ONE = 'C62'  # UNECE code of what is counted
 GTIN = {'ean'}
@@ -29,7 +30,7 @@ def decimal(number):
     return Decimal(str(number)).normalize() + 0
 
 
-class ExchangeMixin:
+class ExchangeMixin(ProgressMixin):
     "A record that is sent to a peer or made of what a peer sent"
     __slots__ = ()
 
