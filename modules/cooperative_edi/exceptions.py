@@ -40,6 +40,10 @@ class RelationRouteError(UserError):
     pass
 
 
+class RelationSameRouteError(UserError):
+    pass
+
+
 class RelationMissingError(UserError):
     pass
 

@@ -156,7 +156,7 @@ class Message(metaclass=PoolMeta):
         times = self.progress_times
         lines = [(self.created, gettext(
                     f'cooperative_edi.msg_exchange_written_{self.direction}',
-                    document=self.document_name, party=self.peer.rec_name))]
+                    document=self.document_name, party=self.peer.rec_name if self.peer else ''))]
         for name in ['sent', 'recorded', 'delivered', 'opened']:
             if times[name] and (name, self.direction) != ('sent', 'in'):
                 lines.append((times[name], gettext(
@@ -186,7 +186,7 @@ class Message(metaclass=PoolMeta):
     def _reader(self):
         party = (
             self.peer if self.direction == 'out' else self.company)
-        return party.rec_name
+        return party.rec_name if party else ''
 
     @property
     def document_name(self):
@@ -268,7 +268,7 @@ class Exchange(ModelSQL, ModelView):
         table = Message.__table__()
         peer = Peer.__table__()
         return (table
-            .join(peer, condition=table.peer == peer.id)
+            .join(peer, 'LEFT', condition=table.peer == peer.id)
             .select(
                 table.id.as_('id'),
                 table.company.as_('company'),

@@ -825,6 +825,10 @@ class Message(Workflow, ModelSQL, ModelView):
         return [
             ('trust_party.endpoint', 'not in', [None, '']),
             ('trust_party.log_key', 'not in', [None, '']),
+            ['OR',
+                ('trust_party.silent_until', '=', None),
+                ('trust_party.silent_until', '<=', naive(now())),
+                ],
             ]
 
     @classmethod

@@ -33,8 +33,8 @@ def naive(time):
 def later(attempts, wanted=0):
     """Return when to try again: after longer and longer delays, and not
     before the seconds that were asked for"""
-    delay = RETRY_MIN * 2 ** min(max(attempts - 1, 0), 20)
-    delay = min(max(delay * random.uniform(0.5, 1), wanted), RETRY_MAX)
+    delay = min(RETRY_MIN * 2 ** min(max(attempts - 1, 0), 20), RETRY_MAX)
+    delay = max(delay * random.uniform(0.5, 1), min(wanted, RETRY_MAX))
     return naive(now()) + dt.timedelta(seconds=delay)
 
 

@@ -19,6 +19,7 @@ FORMS = {
     'community': Optional(IDENTIFIER),
     'trust_party': Optional(IDENTIFIER),
     'reason': Optional(LONG_TEXT),
+    'replaces': Optional(UUID),
     }
 
 

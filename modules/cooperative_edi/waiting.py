@@ -81,7 +81,8 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
         peer = Peer.__table__()
-        return peer.party, table.join(peer, condition=table.peer == peer.id)
+        return peer.party, table.join(
+            peer, 'LEFT', condition=table.peer == peer.id)
 
     @classmethod
     def _waiting_cooperative_edi_message(cls, table):
