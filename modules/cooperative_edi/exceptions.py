@@ -20,6 +20,10 @@ class IdentityKeysError(UserError):
     pass
 
 
+class RecoveryKeyError(UserError):
+    pass
+
+
 class IdentifierInvalid(ValidationError):
     pass
 

@@ -6,7 +6,6 @@ import datetime as dt
 from sql import Null
 from sql.aggregate import Max
 from sql.conditionals import Case, Coalesce
-
 from trytond.i18n import gettext
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.pool import Pool, PoolMeta
@@ -156,7 +155,8 @@ class Message(metaclass=PoolMeta):
         times = self.progress_times
         lines = [(self.created, gettext(
                     f'cooperative_edi.msg_exchange_written_{self.direction}',
-                    document=self.document_name, party=self.peer.rec_name if self.peer else ''))]
+                    document=self.document_name,
+                    party=self.peer.rec_name if self.peer else ''))]
         for name in ['sent', 'recorded', 'delivered', 'opened']:
             if times[name] and (name, self.direction) != ('sent', 'in'):
                 lines.append((times[name], gettext(

@@ -527,7 +527,7 @@ class Message(Workflow, ModelSQL, ModelView):
             typ, kid = cls._signed_as(jws)
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
-        keys = Key.find(kid)
+        keys = Key.find(kid) or Key.find_recovery(kid)
         if not keys:
             raise Problem.unknown_key(kid)
         try:

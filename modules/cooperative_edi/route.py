@@ -2,7 +2,6 @@
 # this repository contains the full copyright notices and license terms.
 """Another route for a relation, while messages are under way"""
 from sql import Null
-
 from trytond.i18n import gettext
 from trytond.model import Index, ModelView, fields
 from trytond.pool import Pool, PoolMeta

@@ -5,7 +5,6 @@ from sql import Cast, Null, Union
 from sql.aggregate import Max
 from sql.conditionals import Case, Coalesce
 from sql.operators import Concat
-
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.model.union import UnionMixin
 from trytond.pool import Pool, PoolMeta

@@ -134,7 +134,8 @@ class FollowTestCase(unittest.TestCase):
         seller = user(deal.seller, 'sale.group_sale')
         buyer = user(deal.seller, 'purchase.group_purchase')
         nobody = user(deal.seller, 'stock.group_stock')
-        other = user(deal.buyer, 'sale.group_sale', 'cooperative_edi.group_edi')
+        other = user(
+            deal.buyer, 'sale.group_sale', 'cooperative_edi.group_edi')
         for person, side, found in [
                 (seller, deal.seller, 1), (buyer, deal.seller, 0),
                 (nobody, deal.seller, 0), (other, deal.buyer, 0)]:
