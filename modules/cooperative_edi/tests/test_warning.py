@@ -5,6 +5,7 @@ import datetime as dt
 import unittest
 from decimal import Decimal
 
+from trytond.model.modelview import AccessButtonError
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
 from trytond.transaction import Transaction
@@ -193,7 +194,11 @@ class ReadingTestCase(DealTestCase):
             set_user, set_context = as_user(person, deal.seller)
             with set_user, set_context:
                 visible = Sale(sale.id).edi_to_open
-                Sale.edi_open([sale])
+                if visible:
+                    Sale.edi_open([sale])
+                else:
+                    with self.assertRaises(AccessButtonError):
+                        Sale.edi_open([sale])
             return visible
         self.assertFalse(open())
         self.assertEqual(self.notices(), [])
