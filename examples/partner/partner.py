@@ -194,7 +194,8 @@ class Partner:
         self._agree(relation, identifier, community, trust_party, 'proposed')
         self.say(identifier, 'relation-proposal', {
                 'relation': relation, 'community': community,
-                'trust_party': trust_party}, via=trust_party)
+                'trust_party': trust_party, 'replaces': None},
+            via=trust_party)
         return relation
 
     def _agree(
@@ -476,8 +477,8 @@ class Partner:
             correlation=header['id'])
 
     def on_relation_proposal(self, header, body):
-        relation, community, trust_party = canonical.members(
-            body, 'relation', 'community', 'trust_party')
+        relation, community, trust_party, _ = canonical.members(
+            body, 'relation', 'community', 'trust_party', 'replaces')
         if trust_party != header['via']:
             raise Refused("another route than the one proposed")
         self._agree(relation, header['sender'], community, trust_party)

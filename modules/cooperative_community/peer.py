@@ -1,6 +1,6 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-from trytond.pool import PoolMeta
+from trytond.pool import Pool, PoolMeta
 
 from cooperative_edi.identity import aware
 from trycoton.protocol.descriptor import TrustParty
@@ -70,3 +70,20 @@ class Peer(metaclass=PoolMeta):
             identifier=self.identifier, name=self.name,
             endpoint=self.endpoint or None, keys=self.published_keys(),
             log=self.log_key or None)
+
+
+class Document(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.document'
+
+    @classmethod
+    def receive_key_announcement(cls, message, body):
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        peer = super().receive_key_announcement(message, body)
+        # The others learn from the directory which keys a newcomer finds
+        Community.publish(Community.search([
+                    ('company', '=', message.company.id),
+                    ('role', '=', 'manager'),
+                    ('charter', '!=', None),
+                    ]))
+        return peer

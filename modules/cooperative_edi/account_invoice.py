@@ -22,6 +22,7 @@ from .exceptions_document import (
 STATES = [
     ('none', "None"),
     ('sent', "Sent"),
+    ('unsent', "Not Sent"),
     ('received', "Received"),
     ('in_process', "In Process"),
     ('queried', "Queried"),
@@ -105,7 +106,7 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree/field[@name="edi_state"]', 'visual',
-                If(Eval('edi_state').in_(['queried', 'refused']),
+                If(Eval('edi_state').in_(['queried', 'refused', 'unsent']),
                     'danger', '')),
             ]
 
@@ -211,8 +212,8 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         Peer = pool.get('cooperative.edi.peer')
         Relation = pool.get('cooperative.edi.relation')
         for record in [*getattr(self, 'sales', []), *self.origin_invoices]:
-            relation = record.relation
-            if relation and relation.state == 'agreed':
+            relation = record.relation and record.relation.current
+            if relation:
                 return relation
         peer = Peer.for_party(self.company.id, self.party.id)
         if peer:

@@ -19,6 +19,7 @@ from trycoton.protocol import ubl
 from .account_invoice import ISSUED
 from .document import today
 from .exceptions_document import AnnouncementBankError
+from .exchange import ProgressMixin
 
 WAITING = ['announced', 'proposed']
 LATE = dt.timedelta(days=5)
@@ -40,7 +41,7 @@ class ConfigurationReconcileExact(ModelSQL, CompanyValueMixin):
     edi_reconcile_exact = fields.Boolean("Reconcile Announced Payments")
 
 
-class Announcement(Workflow, ModelSQL, ModelView):
+class Announcement(ProgressMixin, Workflow, ModelSQL, ModelView):
     __name__ = 'cooperative.edi.payment.announcement'
     _rec_name = 'number'
 

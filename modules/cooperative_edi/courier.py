@@ -228,13 +228,21 @@ def _receive(data, jws):
 def fetch_records(database):
     "Fetch from the trust parties the proofs that are still missing"
     Message = Pool(database).get('cooperative.edi.message')
+    silent = set()
     for id_, peer_id, path in transact(
             database, Message.to_prove, readonly=True):
+        if peer_id in silent:
+            continue
         try:
             response = call(database, peer_id, 'GET', path)
+        except client.Refused as exception:
+            logger.info("record: %s", exception)
+            transact(database, Message.prove_later, id_)
         except client.ClientError as exception:
             logger.info("record: %s", exception)
             transact(database, Message.prove_later, id_)
+            transact(database, _silent, peer_id)
+            silent.add(peer_id)
         else:
             _attempt(transact, database, Message.prove, id_, response.data)
 

@@ -21,6 +21,7 @@ from trycoton.protocol import ubl
 
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 from .exceptions_document import ItemCodeError, UnitCodeError
+from .exchange import ProgressMixin
 
 # What an invoice can say of the VAT (UNCL 5305)
 VAT_CATEGORIES = {'S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M', 'B'}
@@ -40,7 +41,7 @@ class Missing(NamedTuple):
     name: str = None
 
 
-class ExchangeMixin:
+class ExchangeMixin(ProgressMixin):
     "A record that is sent to a peer or made of what a peer sent"
     __slots__ = ()
 

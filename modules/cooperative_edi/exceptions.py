@@ -20,6 +20,10 @@ class IdentityKeysError(UserError):
     pass
 
 
+class RecoveryKeyError(UserError):
+    pass
+
+
 class IdentifierInvalid(ValidationError):
     pass
 
@@ -37,6 +41,10 @@ class DescriptorError(UserError):
 
 
 class RelationRouteError(UserError):
+    pass
+
+
+class RelationSameRouteError(UserError):
     pass
 
 

@@ -57,3 +57,35 @@ class InvoiceQueryError(UserError):
 
 class AnnouncementBankError(UserError):
     pass
+
+
+class DocumentInvalidError(UserError):
+    pass
+
+
+class PeerSuspendedError(UserError):
+    pass
+
+
+class PeerSuspendedWarning(UserWarning):
+    pass
+
+
+class PeerSilentWarning(UserWarning):
+    pass
+
+
+class RelationEndedWarning(UserWarning):
+    pass
+
+
+class RelationUnusedWarning(UserWarning):
+    pass
+
+
+class PartyCountryWarning(UserWarning):
+    pass
+
+
+class TaxCodeWarning(UserWarning):
+    pass

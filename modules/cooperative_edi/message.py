@@ -643,7 +643,7 @@ class Message(Workflow, ModelSQL, ModelView):
             typ, kid = cls._signed_as(jws)
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
-        keys = Key.find(kid)
+        keys = Key.find(kid) or Key.find_recovery(kid)
         if not keys:
             raise Problem.unknown_key(kid)
         try:
@@ -966,6 +966,10 @@ class Message(Workflow, ModelSQL, ModelView):
         return [
             ('trust_party.endpoint', 'not in', [None, '']),
             ('trust_party.log_key', 'not in', [None, '']),
+            ['OR',
+                ('trust_party.silent_until', '=', None),
+                ('trust_party.silent_until', '<=', naive(now())),
+                ],
             ]
 
     @classmethod

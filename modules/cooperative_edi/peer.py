@@ -13,6 +13,7 @@ from trytond.wizard import Button, StateAction, StateView, Wizard
 
 from trycoton.protocol import signature
 from trycoton.protocol.descriptor import Descriptor, fingerprint
+from trycoton.protocol.directory import Participant
 from trycoton.protocol.errors import ProtocolError
 from trycoton.protocol.note import Verifier
 
@@ -33,8 +34,8 @@ def naive(time):
 def later(attempts, wanted=0):
     """Return when to try again: after longer and longer delays, and not
     before the seconds that were asked for"""
-    delay = RETRY_MIN * 2 ** min(max(attempts - 1, 0), 20)
-    delay = min(max(delay * random.uniform(0.5, 1), wanted), RETRY_MAX)
+    delay = min(RETRY_MIN * 2 ** min(max(attempts - 1, 0), 20), RETRY_MAX)
+    delay = max(delay * random.uniform(0.5, 1), min(wanted, RETRY_MAX))
     return naive(now()) + dt.timedelta(seconds=delay)
 
 
@@ -324,6 +325,9 @@ class PeerKey(ModelSQL, ModelView):
     def synchronise(cls, peer, entry):
         "Make the keys of the peer those of its entry, keeping the old ones"
         recovery = getattr(entry, 'recovery', None)
+        if peer.keys and isinstance(entry, Participant):
+            # Who publishes a directory could take the peer over by it
+            recovery = None
         known = {k.kid: k for k in peer.keys
             if recovery or k.purpose != 'recovery'}
         to_save = []
@@ -340,9 +344,15 @@ class PeerKey(ModelSQL, ModelView):
             key._set('recovery', recovery, now())
             to_save.append(key)
         for key in known.values():
+            if key.kept_from(entry):
+                continue
             key.revoked = key.revoked or naive(now())
             to_save.append(key)
         cls.save(to_save)
+
+    def kept_from(self, entry):
+        "Tell if the key stays although the entry does not have it"
+        return False
 
     def _set(self, purpose, key, valid_from, valid_to=None, revoked=None):
         self.purpose = purpose

@@ -177,6 +177,7 @@ class Relation(Workflow, ModelSQL, ModelView):
                 self.community.identifier if self.community else None),
             'trust_party': (
                 self.trust_party.identifier if self.trust_party else None),
+            'replaces': None,
             }
 
     def check_route(self):

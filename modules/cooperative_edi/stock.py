@@ -92,6 +92,7 @@ class ShipmentOut(ExchangeMixin, metaclass=PoolMeta):
     edi_state = fields.Selection([
             ('none', "None"),
             ('sent', "Announced"),
+            ('unsent', "Not Announced"),
             ('received', "Received"),
             ('difference', "Difference"),
             ('credited', "Credited"),

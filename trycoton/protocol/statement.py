@@ -2,13 +2,14 @@
 # this repository contains the full copyright notices and license terms.
 "The bodies of the statements, by their kind"
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
+from .announcement import KeyAnnouncement
 from .directory import Participant
 from .offer import ApprovalStatement
 from .record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, LONG_TEXT, TEXT, UUID,
-    Choice, Integer, Many, Nested, Optional, Record, member)
+    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, LONG_TEXT, TEXT, TIME,
+    UUID, Choice, Integer, Many, Nested, Optional, Record, member)
 
 ROLES = Many(Choice('offerer', 'buyer'), key=str)
 STATES = [
@@ -17,10 +18,12 @@ STATES = [
 
 @dataclass(frozen=True)
 class RelationProposal(Record):
-    "To trade by a route: the trust party, or directly when it is None"
+    """To trade by a route: the trust party, or directly when it is None.
+    replaces is the relation that goes on by another route."""
     relation: str = member(UUID)
     community: str = member(Optional(IDENTIFIER))
     trust_party: str = member(Optional(IDENTIFIER))
+    replaces: str = member(Optional(UUID), default=None)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,14 @@ class RelationAnswer(Record):
 class RelationEnd(Record):
     "No document follows under the relation"
     relation: str = member(UUID)
+
+
+@dataclass(frozen=True)
+class DocumentRead(Record):
+    "A person of the sender opened the message of that digest"
+    message: str = member(UUID)
+    digest: str = member(DIGEST)
+    time: datetime = member(TIME)
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,8 @@ class Resignation(Record):
 
 BODIES = {
     'application': Application,
+    'document-read': DocumentRead,
+    'key-announcement': KeyAnnouncement,
     'membership-decision': MembershipState,
     'membership-state': MembershipState,
     'membership-end': Resignation,

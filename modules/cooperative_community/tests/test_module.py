@@ -482,6 +482,25 @@ class CooperativeCommunityTestCase(
                 self.assertEqual(len(joined.alarm.splitlines()), count)
 
     @with_transaction()
+    def test_directory_replaced_key(self):
+        "Test the key that a member announces is in the next directory"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        own, membership = self.join()
+        joined = own.community
+        old = set(identity_of(self.member).public_keys())
+        with set_company(self.member):
+            identity_of(self.member).roll_over()
+        new = set(identity_of(self.member).public_keys()) - old
+        self.assertEqual(len(new), 1)
+        deliver(self.member)
+        last = Directory.last(self.community)
+        self.assertEqual(set(last.content.keys(MEMBER)), old | new)
+        Directory.synchronise(joined, Response(last))
+        self.assertFalse(joined.alarm)
+
+    @with_transaction()
     def test_directory_expired(self):
         "Test an expired directory is refused and renewed"
         pool = Pool()

@@ -63,8 +63,8 @@ def create(identifier, name, endpoint):
 
 
 @unittest.skipIf(backend.name != 'sqlite', "copies files of SQLite")
-class ExchangeTestCase(unittest.TestCase):
-    "Test exchange between instances"
+class InstancesTestCase(unittest.TestCase):
+    "Instances that talk to each other"
 
     @classmethod
     def setUpClass(cls):
@@ -206,6 +206,10 @@ class ExchangeTestCase(unittest.TestCase):
                 create=True)
             handler.start()
             self.addCleanup(handler.stop)
+
+
+class ExchangeTestCase(InstancesTestCase):
+    "Test exchange between instances"
 
     def test_relation(self):
         "A proposal and its answer make a relation on both sides"

@@ -54,6 +54,7 @@ class ConcurrencyTestCase(RouteTestCase):
                         'relation': f'00000000-0000-4000-8000-00000000000{i}',
                         'community': COMMUNITY,
                         'trust_party': TRUST,
+                        'replaces': None,
                         })
                 response = member.send(self.client(), DB_NAME, message)
                 if response.status_code == HTTPStatus.CREATED:

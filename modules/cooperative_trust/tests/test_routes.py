@@ -60,7 +60,7 @@ class TrustRouteTestCase(RouteTestCase):
         for member, receiver, kind, body in [
                 (self.buyer, SELLER, 'relation-proposal', {
                         'relation': relation, 'community': community,
-                        'trust_party': TRUST}),
+                        'trust_party': TRUST, 'replaces': None}),
                 (self.seller, BUYER, 'relation-answer', {
                         'relation': relation, 'agreed': agreed,
                         'reason': None}),
@@ -186,12 +186,12 @@ class TrustRouteTestCase(RouteTestCase):
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': {}, 'community': None,
-                            'trust_party': TRUST}), 422),
+                            'trust_party': TRUST, 'replaces': None}), 422),
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': str(uuid.uuid4()),
                             'community': STRANGER,
-                            'trust_party': TRUST}), 403),
+                            'trust_party': TRUST, 'replaces': None}), 403),
                 ]:
             with self.subTest(receiver=message.receiver, status=status):
                 size = self.checkpoint().size
@@ -221,7 +221,8 @@ class TrustRouteTestCase(RouteTestCase):
         self.send(
             self.buyer, self.buyer.statement(SELLER, 'relation-proposal', {
                     'relation': str(uuid.uuid4()), 'community': None,
-                    'trust_party': TRUST}), HTTPStatus.FORBIDDEN)
+                    'trust_party': TRUST, 'replaces': None}),
+            HTTPStatus.FORBIDDEN)
 
     def test_community(self):
         "Test a community and its members need no relation to be relayed"
