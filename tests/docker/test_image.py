@@ -135,8 +135,9 @@ class ImageTestCase(unittest.TestCase):
             'print(bool(u.find_spec("pip")), bool(u.find_spec("trycoton")))\n'
             'print(os.path.exists("/build"), os.listdir("/run/secrets")\n'
             '    if os.path.exists("/run/secrets") else [])')
+        # podman complains that systemd is not there
         self.assertEqual(
-            found.splitlines(), ['10001 10001', 'False True', 'False []'])
+            found.splitlines()[-3:], ['10001 10001', 'False True', 'False []'])
 
     def test_help(self):
         with self.assertRaises(Unavailable) as context:
@@ -161,7 +162,7 @@ class ImageTestCase(unittest.TestCase):
             variables += ['-e', f'TRYCOTON_{variable.upper()}={value}']
         self.addCleanup(podman, 'rm', '-f', '-v', '-i', name)
         self.run_(
-            '-d', '--init', '--name', name, *variables,
+            '-d', '--name', name, *variables,
             '--tmpfs', '/run/trycoton:uid=10001,gid=10001,mode=0700',
             '-v', f'{host.secrets}:/run/secrets:ro', IMAGE)
         while True:
