@@ -313,8 +313,13 @@ def _terminate(*_):
 
 def start(program, settings):
     "Run the program of trytond until it is told to stop"
-    settings.program_path.unlink(missing_ok=True)
-    configure(settings)
+    try:
+        settings.program_path.unlink(missing_ok=True)
+        configure(settings)
+    except OSError as exception:
+        raise CommandError(
+            f"{settings.run} cannot be written: {exception.strerror}"
+            ) from None
     with settings.connect(settings.wait) as connection:
         if program == 'server':
             prepare(settings, connection)

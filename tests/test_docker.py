@@ -489,7 +489,12 @@ class EntrypointTestCase(unittest.TestCase):
             'trust', '{"model": "cooperative.edi.message", "method": "wake", '
             '"user": 0, "context": {"_check_access": false}, '
             '"instances": null, "args": [[]], "kwargs": {}}')
-        with Container(self.host, 'worker') as container:
+        container = Container(self.host, 'worker')
+        (container.run / 'program').write_text('worker')
+        status, output = container.health()
+        self.assertEqual(status, 1)
+        self.assertIn("tasks of trust wait", output)
+        with container:
             container.wait_healthy()
             self.assertFalse(self.query(
                     'SELECT id FROM ir_queue WHERE dequeued_at IS NULL'))

@@ -123,7 +123,7 @@ class ImageTestCase(unittest.TestCase):
         return podman(
             'run', *LIMITS, '--network', 'host', '--read-only',
             '--cap-drop', 'all', '--security-opt', 'no-new-privileges',
-            '--tmpfs', '/tmp:rw,mode=1777',
+            '--tmpfs', '/tmp:mode=1777',
             *args, **options)
 
     def test_closed(self):
@@ -163,7 +163,7 @@ class ImageTestCase(unittest.TestCase):
         self.addCleanup(podman, 'rm', '-f', '-v', '-i', name)
         self.run_(
             '-d', '--name', name, *variables,
-            '--tmpfs', '/run/trycoton:uid=10001,gid=10001,mode=0700',
+            '--tmpfs', '/run/trycoton:mode=1777',
             '-v', f'{host.secrets}:/run/secrets:ro', IMAGE)
         while True:
             try:
