@@ -122,6 +122,7 @@ class ImageTestCase(unittest.TestCase):
     def run_(self, *args, **options):
         return podman(
             'run', *LIMITS, '--network', 'host', '--read-only',
+            '--read-only-tmpfs=false',
             '--cap-drop', 'all', '--security-opt', 'no-new-privileges',
             '--tmpfs', '/tmp:mode=1777',
             *args, **options)
