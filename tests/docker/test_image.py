@@ -15,7 +15,7 @@ from ..test_postgresql import find_programs
 
 BASE = 'localhost/trycoton-base'
 IMAGE = 'localhost/trycoton-test'
-# Above what a container of this machine may have, by default
+# The default ones may be above those of this machine
 LIMITS = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024']
 # Less than what python -m tests gives to a file
 END = time.monotonic() + 12 * 60
