@@ -422,7 +422,7 @@ class EntrypointTestCase(unittest.TestCase):
     def test_made(self):
         "The first start makes the database of the company"
         self.assertIn("making the database trust", self.first_log)
-        self.assertIn(("Tiers de confiance", '732829320'), self.company())
+        self.assertIn(("Tiers de confiance", '732 829 320'), self.company())
         self.assertEqual(
             self.query('SELECT lang.code FROM res_user JOIN ir_lang AS lang '
                 'ON lang.id = res_user.language WHERE login = %s', 'admin'),
@@ -455,7 +455,7 @@ class EntrypointTestCase(unittest.TestCase):
             self.assertIn("does not answer", output)
         self.assertNotIn("making", log)
         self.assertNotIn("bringing", log)
-        self.assertIn(("Tiers de confiance", '732829320'), self.company())
+        self.assertIn(("Tiers de confiance", '732 829 320'), self.company())
 
     def test_upgrade(self):
         "After a change of version the modules are updated, once"
@@ -469,7 +469,7 @@ class EntrypointTestCase(unittest.TestCase):
             self.assertIn(
                 "bringing the database trust", container.log.read_text())
         self.assertEqual(self.version(), version)
-        self.assertIn(("Tiers de confiance", '732829320'), self.company())
+        self.assertIn(("Tiers de confiance", '732 829 320'), self.company())
 
     def version(self):
         "Return the version that a backup of the database tells"
