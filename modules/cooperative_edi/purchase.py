@@ -370,7 +370,7 @@ class Purchase(ExchangeMixin, metaclass=PoolMeta):
             raise OrderQuantityError(gettext(
                     'cooperative_edi.msg_purchase_change_empty',
                     purchase=self.rec_name))
-        self._edi_ask(Document.order_change(self, lines, note))
+        self._edi_ask(Document.purchase_change(self, lines, note))
 
     def edi_ask_cancellation(self, reason):
         "Ask the supplier to cancel the order"
@@ -381,7 +381,7 @@ class Purchase(ExchangeMixin, metaclass=PoolMeta):
             raise OrderRequestError(gettext(
                     'cooperative_edi.msg_purchase_request',
                     purchase=purchase.rec_name))
-        purchase._edi_ask(Document.order_cancellation(purchase, reason))
+        purchase._edi_ask(Document.purchase_cancellation(purchase, reason))
 
     def _edi_ask(self, document):
         pool = Pool()
@@ -784,7 +784,7 @@ class Document(metaclass=PoolMeta):
                 line.delivery_date_store if line.delivery_date_edit else None))
 
     @classmethod
-    def order_change(cls, purchase, lines, note=None):
+    def purchase_change(cls, purchase, lines, note=None):
         "Return the change that asks for the lines"
         order = purchase.edi_order
         sent = len(purchase.edi_sent('order_change'))
@@ -819,7 +819,7 @@ class Document(metaclass=PoolMeta):
         return ubl.OrderChangeLine(code=code, **values)
 
     @classmethod
-    def order_cancellation(cls, purchase, reason):
+    def purchase_cancellation(cls, purchase, reason):
         "Return what asks the supplier to cancel the order"
         order = purchase.edi_order
         sent = len(purchase.edi_sent('order_cancellation'))
