@@ -397,10 +397,11 @@ class Document(metaclass=PoolMeta):
                     sign) for line in document.lines),
             *(partial(cls._supplier_charge, document, invoice, charge, sign)
                 for charge in document.charges))
-        invoice.source_total_amount = sign * document.total
+        # Others may write useless zeros
+        invoice.source_total_amount = decimal(sign * document.total)
         if cls._deductible(invoice):
-            invoice.source_untaxed_amount = sign * document.untaxed
-            invoice.source_tax_amount = sign * document.tax
+            invoice.source_untaxed_amount = decimal(sign * document.untaxed)
+            invoice.source_tax_amount = decimal(sign * document.tax)
         invoice.save()
         cls._settle_taxes(invoice, document, sign)
         cls._settle_total(invoice)
@@ -475,7 +476,7 @@ class Document(metaclass=PoolMeta):
         "Return the line of the charge or allowance on the whole document"
         line = cls._expense_line(invoice, charge.reason)
         line.quantity = sign * (1 if charge.charge else -1)
-        line.unit_price = charge.amount
+        line.unit_price = decimal(charge.amount)
         line.taxes = cls.supplier_taxes(invoice, line.taxes, charge.vat_rate)
         return line
 
@@ -524,7 +525,8 @@ class Document(metaclass=PoolMeta):
             taxes[rate].append(tax)
         for tax in document.taxes:
             if found := taxes.get(tax.rate or 0):
-                difference = sign * tax.amount - sum(t.amount for t in found)
+                difference = decimal(
+                    sign * tax.amount - sum(t.amount for t in found))
                 if cls._small(invoice, difference):
                     found[0].amount += difference
         InvoiceTax.save([t for found in taxes.values() for t in found])
