@@ -558,11 +558,13 @@ class Document(metaclass=PoolMeta):
         if rounding:
             invoice.lines = [
                 *invoice.lines, cls._rounding_line(invoice, rounding)]
-        invoice.source_total_amount = sign * document.total + rounding
+        # Others may write useless zeros
+        invoice.source_total_amount = decimal(
+            sign * document.total + rounding)
         if cls._deductible(invoice):
-            invoice.source_untaxed_amount = (
+            invoice.source_untaxed_amount = decimal(
                 sign * document.untaxed + rounding)
-            invoice.source_tax_amount = sign * document.tax
+            invoice.source_tax_amount = decimal(sign * document.tax)
         invoice.save()
         cls._settle_taxes(invoice, document, sign)
         cls._settle_total(invoice)
@@ -664,7 +666,7 @@ class Document(metaclass=PoolMeta):
         "Return the line of the charge or allowance on the whole document"
         line = cls._expense_line(invoice, charge.reason)
         line.quantity = sign * (1 if charge.charge else -1)
-        line.unit_price = charge.amount
+        line.unit_price = decimal(charge.amount)
         line.taxes = cls.supplier_taxes(invoice, line.taxes, charge.vat_rate)
         return line
 
@@ -714,7 +716,8 @@ class Document(metaclass=PoolMeta):
                 taxes[rate].append(tax)
         for tax in document.taxes:
             if found := taxes.get(tax.rate or 0):
-                difference = sign * tax.amount - sum(t.amount for t in found)
+                difference = decimal(
+                    sign * tax.amount - sum(t.amount for t in found))
                 if cls._small(invoice, difference):
                     found[0].amount += difference
         InvoiceTax.save([t for found in taxes.values() for t in found])

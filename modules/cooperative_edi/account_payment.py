@@ -17,7 +17,7 @@ from trytond.transaction import Transaction
 from trycoton.protocol import ubl
 
 from .account_invoice import ISSUED
-from .document import today
+from .document import decimal, today
 from .exceptions_document import AnnouncementBankError
 from .exchange import ProgressMixin
 
@@ -587,7 +587,7 @@ class Document(metaclass=PoolMeta):
             number=advice.number,
             date=advice.payment_date or advice.date,
             currency=cls.currency(advice.currency, message),
-            amount=advice.total,
+            amount=decimal(advice.total),
             reference=advice.payment_reference,
             lines=[
                 cls._announcement_line(message, l) for l in advice.lines])
@@ -603,7 +603,8 @@ class Document(metaclass=PoolMeta):
         return Line(
             number=line.invoice_number,
             invoice=cls._announced_invoice(message, line.invoice_number),
-            amount=(line.amount or Decimal(0)) - (line.credit or Decimal(0)),
+            amount=decimal(
+                (line.amount or Decimal(0)) - (line.credit or Decimal(0))),
             reference=line.reference)
 
     @classmethod

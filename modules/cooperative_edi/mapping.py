@@ -66,7 +66,8 @@ class Mapping(ModelSQL, ModelView):
                     where=t.kind == 'party'),
                 'cooperative_edi.msg_mapping_unique'),
             ]
-        cls._order = [('party', 'ASC'), ('kind', 'ASC'), ('code', 'ASC')]
+        cls._order = [('party', 'ASC'), ('kind', 'ASC'), ('code', 'ASC'),
+            ('id', 'ASC')]
 
     @classmethod
     def default_company(cls):
