@@ -423,8 +423,8 @@ class ProgressMixin:
 class Payment(metaclass=PoolMeta):
     __name__ = 'account.payment'
 
-    edi_exchanges = fields.Function(fields.One2Many(
-            'cooperative.edi.exchange', None, "Follow-Up",
+    edi_exchanges = fields.Function(fields.Many2Many(
+            'cooperative.edi.exchange', None, None, "Follow-Up",
             help="What was sent to tell of the payment, and where it is."),
         'get_edi_exchanges')
 
