@@ -45,6 +45,9 @@ bench: $(VENV)/.installed
 soak: $(VENV)/.test
 	@TRYCOTON_FAULTS=$${TRYCOTON_FAULTS:-30} \
 		$(BIN)/python -m unittest -v tests.faults.test_faults
+	@TRYCOTON_FUZZ=$${TRYCOTON_FUZZ:-1800} \
+		$(BIN)/python -m unittest -v \
+		tests.partner.test_openapi.RoutesTestCase
 	@cd modules && \
 		TRYCOTON_MUTATIONS=$${TRYCOTON_MUTATIONS:-10000} \
 		../$(BIN)/python -m unittest -v cooperative_edi.tests.test_mutations

@@ -18,6 +18,7 @@ from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import canonical, directory, entry, note, signature
+from trycoton.protocol.directory import RECORD_HEADER
 from trycoton.protocol.errors import ProtocolError, Rejected
 from trycoton.protocol.evidence import SignedDirectory
 from trycoton.protocol.proof import Proof
@@ -26,7 +27,6 @@ from .exceptions import DirectoryRefusedError
 
 logger = logging.getLogger(__name__)
 
-RECORD_HEADER = 'TryCoTon-Record'
 LIFE = dt.timedelta(days=30)
 RENEWAL = dt.timedelta(days=15)
 RETRY = dt.timedelta(

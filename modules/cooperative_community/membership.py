@@ -21,12 +21,11 @@ from cooperative_edi.peer import naive
 from trycoton.protocol import envelope, signature
 from trycoton.protocol.errors import ProtocolError, Rejected
 from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.statement import (
+    Acceptance, Application, MembershipState, Money, Resignation, Route)
 
 from .exceptions import (
     AccountMissingError, AlreadyMemberError, FeeProductMissingError)
-from .statement import (
-    STATES, Acceptance, Application, MembershipState, Money, Resignation,
-    Route)
 
 
 def told(func):
@@ -139,8 +138,14 @@ class Membership(Workflow, ModelSQL, ModelView):
     application_receipt_signature = fields.Text(
         "Application Receipt Signature", readonly=True, states=_managed)
 
-    state = fields.Selection(
-        STATES, "State", required=True, readonly=True, sort=False)
+    state = fields.Selection([
+            ('applicant', "Applicant"),
+            ('refused', "Refused"),
+            ('pending_payment', "Pending Payment"),
+            ('active', "Active"),
+            ('suspended', "Suspended"),
+            ('left', "Left"),
+            ], "State", required=True, readonly=True, sort=False)
 
     del _states, _managed
 

@@ -14,8 +14,7 @@ from trytond.wsgi import app
 from cooperative_edi.http import Problem, problems, respond, respond_cached
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, signature
-
-from .directory import RECORD_HEADER
+from trycoton.protocol.directory import RECORD_HEADER
 
 MAX_SIZE = 64 * 1024
 MAX_RATE = config.getint('cooperative', 'applications_rate', default=60)

@@ -9,17 +9,9 @@ from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from trycoton.protocol.errors import ProtocolError
-from trycoton.protocol.record import IDENTIFIER, LONG_TEXT, UUID, Optional
+from trycoton.protocol.statement import BODIES
 
 from .exceptions import DocumentHeld, DocumentRefused, RelationRouteError
-
-# What the statements say
-FORMS = {
-    'relation': UUID,
-    'community': Optional(IDENTIFIER),
-    'trust_party': Optional(IDENTIFIER),
-    'reason': Optional(LONG_TEXT),
-    }
 
 
 class Relation(Workflow, ModelSQL, ModelView):
@@ -260,16 +252,15 @@ class Document(metaclass=PoolMeta):
     def receive_relation_proposal(cls, message, body):
         pool = Pool()
         Relation = pool.get('cooperative.edi.relation')
-        uuid, community, trust_party = cls._relation_body(
-            body, 'relation', 'community', 'trust_party')
-        if relation := cls._relation(message, uuid):
+        proposal = cls._relation_body(message, body)
+        if relation := cls._relation(message, proposal.relation):
             return relation
         relation = Relation(
             company=message.company,
             peer=message.peer,
-            uuid=uuid,
-            community=cls._named_peer(message, community),
-            trust_party=cls._named_peer(message, trust_party),
+            uuid=proposal.relation,
+            community=cls._named_peer(message, proposal.community),
+            trust_party=cls._named_peer(message, proposal.trust_party),
             proposed_by='peer',
             state='proposed')
         relation.save()
@@ -281,28 +272,29 @@ class Document(metaclass=PoolMeta):
     def receive_relation_answer(cls, message, body):
         pool = Pool()
         Relation = pool.get('cooperative.edi.relation')
-        relation = cls._named_relation(message, body)
+        answer = cls._relation_body(message, body)
+        relation = cls._named_relation(message, answer)
         if relation.state != 'proposed' or relation.proposed_by != 'us':
             return relation
-        relation.reason, = cls._relation_body(body, 'reason')
-        agreed = body.get('agreed') is True
-        relation.state = 'agreed' if agreed else 'refused'
+        relation.reason = answer.reason
+        relation.state = 'agreed' if answer.agreed else 'refused'
         Relation.save([relation])
         return relation
 
     @classmethod
     def receive_relation_end(cls, message, body):
-        relation = cls._named_relation(message, body)
+        relation = cls._named_relation(
+            message, cls._relation_body(message, body))
         if relation.state in {'proposed', 'agreed'}:
             relation.state = 'ended'
             relation.save()
         return relation
 
     @classmethod
-    def _relation_body(cls, body, *names):
-        "Return the members of the body, or refuse it"
+    def _relation_body(cls, message, body):
+        "Return what the body of the message says, or refuse it"
         try:
-            return [FORMS[name].load(body.get(name)) for name in names]
+            return BODIES[message.kind].from_json(body)
         except ProtocolError as exception:
             raise DocumentRefused('SV', gettext(
                     'cooperative_edi.msg_relation_body',
@@ -335,9 +327,9 @@ class Document(metaclass=PoolMeta):
 
     @classmethod
     def _named_relation(cls, message, body):
-        uuid, = cls._relation_body(body, 'relation')
-        relation = cls._relation(message, uuid)
+        relation = cls._relation(message, body.relation)
         if not relation:
             raise DocumentHeld(gettext(
-                    'cooperative_edi.msg_relation_unknown', relation=uuid))
+                    'cooperative_edi.msg_relation_unknown',
+                    relation=body.relation))
         return relation

@@ -5,12 +5,24 @@ from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
 from trytond.wsgi import app
 
-from trycoton.protocol import canonical, signature
+from trycoton.protocol import canonical, openapi, signature
 from trycoton.protocol.envelope import MAX_SIZE
 
 from . import courier
-from .http import Problem, authenticate, problems, respond
+from .http import Problem, authenticate, problems, respond, respond_cached
 from .transaction import transact
+
+
+@app.route('/<database_name>/cooperative/openapi.json', methods=['GET'])
+@with_pool
+@problems
+@with_transaction(readonly=True)
+def description(request, pool):
+    Module = pool.get('ir.module')
+    modules = {m.name for m in Module.search([('state', '=', 'activated')])}
+    data = canonical.dump(openapi.description(
+            modules, f'/{pool.database_name}/cooperative'))
+    return respond_cached(request, data, None, canonical.digest(data))
 
 
 @app.route('/<database_name>/cooperative/edi/messages', methods=['POST'])

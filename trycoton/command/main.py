@@ -18,6 +18,8 @@ COMMANDS = {
     'offers': ('offers', "enter the offers of a CSV file"),
     'evidence': ('evidence', "export the evidence of messages"),
     'verify': ('verify', "verify evidence, offline"),
+    'conformance': (
+        'conformance', "try whether a system speaks the protocol"),
     }
 
 

@@ -18,9 +18,9 @@ from .errors import Malformed
 MAX_DEPTH = 32
 MAX_INTEGER = 2 ** 53 - 1
 
-_time = re.compile(
+TIME = re.compile(
     r'2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ', re.ASCII)
-_date = re.compile(r'[12]\d{3}-\d\d-\d\d', re.ASCII)
+DATE = re.compile(r'[12]\d{3}-\d\d-\d\d', re.ASCII)
 
 
 def _check(value, depth=0):
@@ -99,7 +99,7 @@ def format_time(value):
 
 def parse_time(text):
     "Return the aware datetime of a text made by format_time"
-    if not isinstance(text, str) or not _time.fullmatch(text):
+    if not isinstance(text, str) or not TIME.fullmatch(text):
         raise Malformed("Not a time.")
     try:
         return datetime.fromisoformat(text[:-1]).replace(tzinfo=timezone.utc)
@@ -116,7 +116,7 @@ def format_date(value):
 
 def parse_date(text):
     "Return the date of a text made by format_date"
-    if not isinstance(text, str) or not _date.fullmatch(text):
+    if not isinstance(text, str) or not DATE.fullmatch(text):
         raise Malformed("Not a date.")
     try:
         return date.fromisoformat(text)

@@ -11,6 +11,7 @@ from .record import (
     Integer, Many, Nested, Optional, Record, Text, member)
 from .signature import DIRECTORY, PublicKey
 
+RECORD_HEADER = 'TryCoTon-Record'
 KIND = Choice('participant', 'community', 'trust-party')
 ROLES = Many(
     Choice('offerer', 'buyer', 'manager', 'trust-party'), key=str)

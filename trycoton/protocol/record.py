@@ -4,11 +4,14 @@
 
 The description of a member reads it, writes it and checks it, so a record
 that could be built can be written, and what was written can be read.
+It gives its JSON Schema as well: what the schema cannot say (an order, a
+check digit) is said in the description of the protocol.
 """
 import re
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import cached_property
+from inspect import cleandoc
 
 from . import canonical, identifier, signature
 from .errors import Malformed
@@ -32,6 +35,13 @@ class Value:
     def check(self, value):
         return self.load(self.dump(value))
 
+    def schema(self, refer):
+        """Return the JSON Schema (2020-12) of what dump gives
+
+        refer(class) returns the one that refers to a Record.
+        """
+        return {}
+
 
 class Text(Value):
     "A text that matches a pattern"
@@ -43,6 +53,9 @@ class Text(Value):
         if not isinstance(value, str) or not self._pattern.fullmatch(value):
             raise Malformed("The text is not in its form.")
         return value
+
+    def schema(self, refer):
+        return _pattern(self._pattern)
 
 
 class Choice(Value):
@@ -57,6 +70,9 @@ class Choice(Value):
                 f"The text is not one of {', '.join(self._choices)}.")
         return value
 
+    def schema(self, refer):
+        return {'type': 'string', 'enum': list(self._choices)}
+
 
 class Integer(Value):
     "An integer not below a minimum"
@@ -70,6 +86,13 @@ class Integer(Value):
             raise Malformed("The number is out of range.")
         return value
 
+    def schema(self, refer):
+        return {
+            'type': 'integer',
+            'minimum': self._minimum,
+            'maximum': canonical.MAX_INTEGER,
+            }
+
 
 class Flag(Value):
     "True or False"
@@ -79,13 +102,16 @@ class Flag(Value):
             raise Malformed("Not true or false.")
         return value
 
+    def schema(self, refer):
+        return {'type': 'boolean'}
+
 
 class Amount(Text):
     "A decimal as text, given as text or Decimal"
 
     def __init__(self):
         super().__init__(
-            r'(?!-0(\.0*)?\Z)-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,8})?')
+            r'(?!-0(\.0*)?$)-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,8})?')
 
     def dump(self, value):
         return format(value, 'f') if isinstance(value, Decimal) else value
@@ -104,17 +130,26 @@ class Binary(Value):
             raise Malformed("Not bytes.")
         return canonical.encode(value)
 
+    def schema(self, refer):
+        return {'type': 'string', 'contentEncoding': 'base64'}
+
 
 class Time(Value):
     "An aware datetime, in UTC"
     load = staticmethod(canonical.parse_time)
     dump = staticmethod(canonical.format_time)
 
+    def schema(self, refer):
+        return {**_pattern(canonical.TIME), 'format': 'date-time'}
+
 
 class Date(Value):
     "A date"
     load = staticmethod(canonical.parse_date)
     dump = staticmethod(canonical.format_date)
+
+    def schema(self, refer):
+        return {**_pattern(canonical.DATE), 'format': 'date'}
 
 
 class Identifier(Value):
@@ -123,6 +158,11 @@ class Identifier(Value):
     def load(self, value):
         identifier.parse(value)
         return value
+
+    def schema(self, refer):
+        return _pattern('|'.join(
+                f'{scheme}:{pattern.pattern}'
+                for scheme, (pattern, _) in identifier.SCHEMES.items()))
 
 
 class Key(Value):
@@ -138,6 +178,17 @@ class Key(Value):
         self.dump(value)
         return value
 
+    def schema(self, refer):
+        return {
+            'oneOf': [_object({
+                        'crv': {'const': curve},
+                        'kty': {'const': 'OKP'},
+                        'use': {'const': use},
+                        'x': _pattern('[A-Za-z0-9_-]{43}'),
+                        })
+                for use, curve in signature.CURVES.items()],
+            }
+
 
 class Object(Value):
     "A JSON object, of a form that is not ours to know"
@@ -146,6 +197,9 @@ class Object(Value):
         if not isinstance(value, dict):
             raise Malformed("Not an object.")
         return canonical.load(canonical.dump(value))
+
+    def schema(self, refer):
+        return {'type': 'object'}
 
 
 class Members(Value):
@@ -163,6 +217,11 @@ class Members(Value):
         for name, item in value.items():
             self._members[name].load(item)
         return dict(value)
+
+    def schema(self, refer):
+        return _object(
+            {n: v.schema(refer) for n, v in self._members.items()},
+            self._required)
 
 
 class Nested(Value):
@@ -182,6 +241,9 @@ class Nested(Value):
             raise Malformed(f"Not a {self._class.__name__}.")
         return value
 
+    def schema(self, refer):
+        return refer(self._class)
+
 
 class Optional(Value):
     "A value or None"
@@ -197,6 +259,9 @@ class Optional(Value):
 
     def check(self, value):
         return None if value is None else self._value.check(value)
+
+    def schema(self, refer):
+        return {'anyOf': [self._value.schema(refer), {'type': 'null'}]}
 
 
 class Many(Value):
@@ -228,6 +293,29 @@ class Many(Value):
         if self._key:
             values = tuple(sorted(values, key=self._key))
         return self._order(values)
+
+    def schema(self, refer):
+        schema = {'type': 'array', 'items': self._value.schema(refer)}
+        if self._key:
+            schema['uniqueItems'] = True
+            schema['description'] = "Sorted, each once."
+        return schema
+
+
+def _pattern(pattern):
+    return {
+        'type': 'string',
+        'pattern': f"^(?:{getattr(pattern, 'pattern', pattern)})$",
+        }
+
+
+def _object(properties, required=None):
+    return {
+        'type': 'object',
+        'properties': properties,
+        'required': list(properties if required is None else required),
+        'additionalProperties': False,
+        }
 
 
 TEXT = Text()
@@ -310,6 +398,17 @@ class Record:
         """
         signature.verify(data, jws, cls.typ, keys)
         return cls.parse(data)
+
+    @classmethod
+    def schema(cls, refer):
+        "Return the JSON Schema of what to_json gives, as Value.schema"
+        return {
+            'title': cls.__name__,
+            'description': cleandoc(cls.__doc__),
+            **_object({
+                    name: value.schema(refer)
+                    for name, value in cls._members()}),
+            }
 
     @cached_property
     def digest(self):

@@ -1,23 +1,40 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"What an applicant, a community and a member write to each other"
+"The bodies of the statements, by their kind"
 from dataclasses import dataclass
 from datetime import date
 
-from trycoton.protocol.directory import Participant
-from trycoton.protocol.record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, IDENTIFIER, LONG_TEXT, TEXT, UUID, Choice,
-    Integer, Many, Nested, Optional, Record, member)
+from .directory import Participant
+from .offer import ApprovalStatement
+from .record import (
+    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, LONG_TEXT, TEXT, UUID,
+    Choice, Integer, Many, Nested, Optional, Record, member)
 
 ROLES = Many(Choice('offerer', 'buyer'), key=str)
 STATES = [
-    ('applicant', "Applicant"),
-    ('refused', "Refused"),
-    ('pending_payment', "Pending Payment"),
-    ('active', "Active"),
-    ('suspended', "Suspended"),
-    ('left', "Left"),
-    ]
+    'applicant', 'refused', 'pending_payment', 'active', 'suspended', 'left']
+
+
+@dataclass(frozen=True)
+class RelationProposal(Record):
+    "To trade by a route: the trust party, or directly when it is None"
+    relation: str = member(UUID)
+    community: str = member(Optional(IDENTIFIER))
+    trust_party: str = member(Optional(IDENTIFIER))
+
+
+@dataclass(frozen=True)
+class RelationAnswer(Record):
+    "What is said to a proposal"
+    relation: str = member(UUID)
+    agreed: bool = member(FLAG)
+    reason: str = member(Optional(LONG_TEXT))
+
+
+@dataclass(frozen=True)
+class RelationEnd(Record):
+    "No document follows under the relation"
+    relation: str = member(UUID)
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class Money(Record):
 @dataclass(frozen=True)
 class MembershipState(Record):
     "What the community says of a membership, each time it changes"
-    state: str = member(Choice(*(s for s, _ in STATES)))
+    state: str = member(Choice(*STATES))
     reason: str = member(Optional(LONG_TEXT))
     number: str = member(Optional(TEXT))
     roles: tuple = member(ROLES)
@@ -72,3 +89,15 @@ class MembershipState(Record):
 class Resignation(Record):
     "The member leaves"
     reason: str = member(Optional(LONG_TEXT))
+
+
+BODIES = {
+    'application': Application,
+    'membership-decision': MembershipState,
+    'membership-state': MembershipState,
+    'membership-end': Resignation,
+    'offer-decision': ApprovalStatement,
+    'relation-proposal': RelationProposal,
+    'relation-answer': RelationAnswer,
+    'relation-end': RelationEnd,
+    }

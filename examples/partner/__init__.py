@@ -1,0 +1,3 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"A foreign partner: it trades with instances of TryCoTon, without Tryton"
