@@ -35,7 +35,9 @@ test: $(VENV)/.test
 lint: $(VENV)/.lint
 	@$(BIN)/flake8
 	@$(BIN)/isort --check-only --diff .
-	@for file in README.rst $(wildcard doc/*.rst); do \
+	@$(BIN)/yamllint --strict docker/compose.yaml
+	@for file in docker/*.sh; do sh -n $$file || exit 1; done
+	@for file in README.rst docker/README.rst $(wildcard doc/*.rst); do \
 		$(BIN)/docutils --halt=2 $$file /dev/null || exit 1; \
 	done
 
@@ -77,5 +79,6 @@ $(VENV)/.test: $(VENV)/.installed
 $(VENV)/.lint: $(VENV)/.created pyproject.toml
 	@echo "installing what the style checks need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		'docutils >= 0.20' 'flake8 >= 7' 'isort >= 5.13'
+		'docutils >= 0.20' 'flake8 >= 7' 'isort >= 5.13' \
+		'yamllint >= 1.35'
 	@touch $@

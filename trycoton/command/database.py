@@ -43,8 +43,12 @@ SESSIONS = [
 
 def connect(path):
     "Configure trytond for the database in the folder of path"
-    os.environ['TRYTOND_DATABASE_URI'] = 'sqlite://'
-    os.environ['TRYTOND_DATABASE__PATH'] = str(Path(path).parent)
+    _configure('sqlite://', Path(path).parent)
+
+
+def _configure(uri, folder):
+    os.environ['TRYTOND_DATABASE_URI'] = uri
+    os.environ['TRYTOND_DATABASE__PATH'] = str(folder)
     # Nothing is sent from here
     os.environ['TRYTOND_COOPERATIVE__COURIER'] = 'False'
     import trytond.config  # noqa: F401
@@ -56,29 +60,60 @@ def build(path, modules):
     path = Path(path)
     assert path.stem == NAME
     connect(path)
-    import trytond.admin as admin
     new = not path.exists()
     path.touch()
+    _activate(NAME, _update(path, modules), new)
+    if new:
+        _transaction(setup, set(modules), lock=_locked(modules))
+    else:
+        _transaction(_finish_wizard)
+    _vacuum(path)
+
+
+def install(uri, folder, name, modules, values):
+    """Make the empty database of the server at uri the one of a company.
+    folder is the one of its files; values are those of personalise.
+
+    Again after it was interrupted, it completes what it began."""
+    _configure(uri, folder)
+    _activate(name, ['ir', 'res', *modules], new=True)
+    _transaction(
+        _install, set(modules), values, name=name, lock=_locked(modules))
+
+
+def _install(modules, values):
+    setup(modules)
+    return _personalise(values)
+
+
+def upgrade(uri, folder, name, modules):
+    "Bring the database of the server at uri to the modules that are installed"
+    _configure(uri, folder)
+    _activate(name, ['ir', 'res', *modules], new=False)
+    _transaction(_finish_wizard, name=name)
+
+
+def _locked(modules):
+    # Known before, so that nothing is done twice
+    if 'account_fr' in modules:
+        return ['account_configuration', 'product_configuration']
+    return []
+
+
+def _activate(name, modules, new):
+    import trytond.admin as admin
     with tempfile.NamedTemporaryFile('w') as password:
         # Nobody knows it and each copy gets another
         password.write(os.urandom(24).hex())
         password.flush()
         os.environ['TRYTONPASSFILE'] = password.name
         admin.run(argparse.Namespace(
-                database_names=[NAME], update=_update(path, modules),
+                database_names=[name], update=modules,
                 languages=['en', 'fr'], activatedeps=True, indexes=True,
                 update_modules_list=False, test_email=None,
                 email='' if new else None,
                 password=False, reset_password=False, hostname=None,
                 export_translations=False, validate=None))
-    # Known before, so that nothing is done twice
-    lock = ['account_configuration', 'product_configuration']
-    if new:
-        _transaction(
-            setup, set(modules), lock=lock if 'account_fr' in modules else [])
-    else:
-        _transaction(_finish_wizard)
-    _vacuum(path)
 
 
 def _update(path, modules):
@@ -93,12 +128,12 @@ def _update(path, modules):
     return sorted(set(modules) - {name for name, in rows})
 
 
-def _transaction(function, *args, lock=()):
+def _transaction(function, *args, name=NAME, lock=()):
     # Again with the locks that it asked for
     from trytond.transaction import Transaction, TransactionError
     extras = {'_lock_tables': list(lock)}
     while True:
-        with Transaction().start(NAME, 0, **extras) as transaction:
+        with Transaction().start(name, 0, **extras) as transaction:
             try:
                 return function(*args)
             except TransactionError as exception:
@@ -595,6 +630,8 @@ def _users(users):
 
 ACTIONS = {
     'build': build,
+    'install': install,
+    'upgrade': upgrade,
     'personalise': personalise,
     'users': add_users,
     }

@@ -92,23 +92,29 @@ def _folder(module):
     return Path(spec.origin).parent
 
 
-def key(modules):
-    """Return the name of the template of the modules, in hexadecimal.
+def fingerprint(modules, **parts):
+    """Return what tells one version of the modules from another.
     Raise CommandError when one of TryCoTon's is not installed."""
-    here = Path(__file__).parent
-    parts = {
+    parts |= {
         'modules': sorted(modules),
         'versions': _versions(modules),
         'files': {m: _digest(_folder(m)) for m in sorted(modules)
             if m.startswith('cooperative_')},
-        'setup': [
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in [
-                here / 'database.py', here / 'data' / 'countries.csv']],
-        'year': time.localtime().tm_year,
         }
     return hashlib.sha256(
         json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def key(modules):
+    """Return the name of the template of the modules, in hexadecimal.
+    Raise CommandError when one of TryCoTon's is not installed."""
+    here = Path(__file__).parent
+    return fingerprint(modules,
+        setup=[
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in [
+                here / 'database.py', here / 'data' / 'countries.csv']],
+        year=time.localtime().tm_year)
 
 
 @contextlib.contextmanager
@@ -180,7 +186,7 @@ def run(job):
     """Do the job on a database in a process of its own, with trytond,
     and return its result.  Raise CommandError with the reason it gives."""
     # Building makes many records, with an assertion for each field
-    optimise = ['-O'] if job['action'] == 'build' else []
+    optimise = ['-O'] if job['action'] in {'build', 'install'} else []
     process = subprocess.run(
         [sys.executable, *optimise, '-m', 'trycoton.command.database'],
         input=json.dumps(job), stdout=subprocess.PIPE,
