@@ -373,25 +373,25 @@ class Membership(Workflow, ModelSQL, ModelView):
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
         if application.charter.to_json() != community.charter_terms:
-            raise Problem(422, 'charter', "The charter is another one.",
+            raise Problem('charter', "The charter is another one.",
                 f"The version in force is {community.charter_version}.")
         if not application.roles:
-            raise Problem(422, 'roles', "The application names no role.")
+            raise Problem('roles', "The application names no role.")
         trust_party = application.relation.trust_party
         if trust_party and trust_party not in {
                 t.identifier for t in community.trust_parties}:
-            raise Problem(422, 'trust-party',
+            raise Problem('trust-party',
                 "The community does not work with the trust party.",
                 trust_party)
         peer = Peer.get(community.company.id, statement.sender)
         kid = signature.kid_of(jws, signature.APPLICATION)
         if peer and peer.public_keys() and kid not in peer.public_keys():
-            raise Problem(409, 'other-keys',
+            raise Problem('other-keys',
                 "The applicant is known by other keys.", statement.sender)
         if membership and (
                 membership.state not in {'refused', 'left'}
                 or naive(statement.created) <= membership.applied):
-            raise Problem(409, 'applied', "There is an application already.",
+            raise Problem('applied', "There is an application already.",
                 statement.sender)
 
     def _apply(self, statement, application, jws):

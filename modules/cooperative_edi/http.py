@@ -13,7 +13,7 @@ from trytond.protocols.wrappers import HTTPStatus, Response
 from trytond.transaction import Transaction, TransactionError
 from werkzeug.exceptions import HTTPException
 
-from trycoton.protocol import canonical, signature, token
+from trycoton.protocol import canonical, problem, signature, token
 from trycoton.protocol.errors import ProtocolError
 
 from .identity import now
@@ -30,105 +30,101 @@ RETRY = config.getint('cooperative', 'retry_min', default=60)
 class Problem(Exception):
     """A request that is refused, told as problem+json
 
-    status is the HTTP status, name the stable last part of the type,
-    detail a sentence for the person who reads the log of the sender,
-    retry the seconds after which to try again.
+    name is the stable last part of the type, which tells the status and if
+    the same request may be tried again after retry seconds; detail is a
+    sentence for the person who reads the log of the sender.
     peer is the id of whose key signed, message and evidence of what was
     received before and what contradicts it: bytes, digest and signature.
     """
-    base = 'https://trycoton.org/problems/'
 
-    def __init__(self, status, name, title, detail=None, retry=None):
+    def __init__(self, name, title, detail=None):
         if detail:
             detail = detail.encode('utf-8', 'replace').decode()[:DETAIL_MAX]
         super().__init__(title, detail)
+        status, _, again = problem.PROBLEMS[name]
         self.status = HTTPStatus(status)
         self.name = name
         self.title = title
         self.detail = detail
-        self.retry = retry
+        self.retry = RETRY if again else None
         self.peer = self.message = self.evidence = None
 
     @classmethod
     def signature(cls, exception):
-        return cls(401, 'signature', "The signature is refused.",
-            str(exception))
+        return cls('signature', "The signature is refused.", str(exception))
 
     @classmethod
     def unknown_key(cls, kid):
-        return cls(401, 'unknown-key', "The key is not known here.",
-            f"No peer signs with the key {kid}. Try again later.", retry=RETRY)
+        return cls('unknown-key', "The key is not known here.",
+            f"No peer signs with the key {kid}. Try again later.")
 
     @classmethod
     def token(cls, exception):
-        return cls(401, 'token', "The token is refused.", str(exception))
+        return cls('token', "The token is refused.", str(exception))
 
     @classmethod
     def malformed(cls, exception):
-        return cls(422, 'malformed', "The message is refused.",
-            str(exception))
+        return cls('malformed', "The message is refused.", str(exception))
 
     @classmethod
     def too_large(cls, size):
-        return cls(413, 'too-large', "The message is too large.",
+        return cls('too-large', "The message is too large.",
             f"At most {size} bytes are accepted.")
 
     @classmethod
     def not_addressed(cls, identifier):
-        return cls(404, 'not-addressed', "Nobody has this identifier here.",
+        return cls('not-addressed', "Nobody has this identifier here.",
             identifier)
 
     @classmethod
     def not_found(cls, name):
-        return cls(404, 'not-found', "There is no such thing here.", name)
+        return cls('not-found', "There is no such thing here.", name)
 
     @classmethod
     def not_sender(cls, identifier):
-        return cls(403, 'not-sender', "The key is not one of the sender.",
+        return cls('not-sender', "The key is not one of the sender.",
             identifier)
 
     @classmethod
     def suspended(cls, identifier):
-        return cls(403, 'suspended', "The sender is not active.", identifier)
+        return cls('suspended', "The sender is not active.", identifier)
 
     @classmethod
     def no_relation(cls, relation):
-        return cls(403, 'no-relation', "The relation is not agreed.",
-            relation, retry=RETRY)
+        return cls('no-relation', "The relation is not agreed.", relation)
 
     @classmethod
     def other_route(cls, via):
-        return cls(403, 'other-route',
+        return cls('other-route',
             "The relation was agreed for another route.", via)
 
     @classmethod
     def forbidden(cls, detail):
-        return cls(403, 'forbidden', "This is not for the caller.", detail)
+        return cls('forbidden', "This is not for the caller.", detail)
 
     @classmethod
     def conflict(cls, uuid):
-        return cls(409, 'conflict',
-            "Another message has the same identifier.", uuid)
+        return cls(
+            'conflict', "Another message has the same identifier.", uuid)
 
     @classmethod
     def unavailable(cls):
-        return cls(503, 'unavailable', "This is not possible at present.",
-            "Try again later.", retry=RETRY)
+        return cls('unavailable', "This is not possible at present.",
+            "Try again later.")
 
     @classmethod
     def internal(cls):
-        return cls(500, 'internal', "Something is wrong here.",
+        return cls('internal', "Something is wrong here.",
             "The administrator finds it in the log.")
 
     @classmethod
     def overload(cls, detail):
-        return cls(429, 'overload', "There are too many requests.", detail,
-            retry=RETRY)
+        return cls('overload', "There are too many requests.", detail)
 
     @property
     def body(self):
         body = {
-            'type': self.base + self.name,
+            'type': problem.BASE + self.name,
             'title': self.title,
             'status': int(self.status),
             }
@@ -139,7 +135,7 @@ class Problem(Exception):
     def response(self):
         response = Response(
             canonical.dump(self.body), status=self.status,
-            content_type='application/problem+json')
+            content_type=problem.MEDIA_TYPE)
         if self.retry:
             response.headers['Retry-After'] = str(self.retry)
         return response

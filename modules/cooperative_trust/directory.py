@@ -114,7 +114,7 @@ class Directory(ModelSQL, ModelView):
             directory.check_after(known)
         except ProtocolError as exception:
             raise Problem(
-                409, 'directory', "The directory does not follow.",
+                'directory', "The directory does not follow.",
                 str(exception)) from exception
         return known
 

@@ -127,7 +127,7 @@ class Message(metaclass=PoolMeta):
                 ('vkey', '!=', None),
                 ])
         if not logs:
-            raise Problem(503, 'no-log', "The log is not open.", retry=RETRY)
+            raise Problem('no-log', "The log is not open.")
         log, = logs
         if log.pending >= PENDING_MAX:
             raise Problem.overload(log.origin)

@@ -4,16 +4,17 @@
 
 With TRYCOTON_FAULTS, a number, that many deals are played, so that each
 process is killed at each point of each step: make soak does."""
+import contextlib
 import http.client
 import os
 import tempfile
-import time
 import unittest
 from itertools import product
 from pathlib import Path
 
 from trycoton.command import catalogue, members
 from trycoton.command.demo import COMMUNITY, DATA, INTRUDER, TRUST
+from trycoton.command.demo.actor import wait
 from trycoton.command.demo.story import Story
 from trycoton.command.demo.world import World
 from trycoton.command.server import Server
@@ -21,8 +22,7 @@ from trycoton.command.server import Server
 from .server import POINTS
 
 DEALS = int(os.environ.get('TRYCOTON_FAULTS', 1))
-# How long one that is to be killed has the occasion to be
-OCCASION = 15
+TIMEOUT = 300
 BROKEN = ConnectionError, http.client.HTTPException, TimeoutError
 
 
@@ -70,15 +70,19 @@ class FaultTestCase(unittest.TestCase):
             act()
         except BROKEN:
             pass
-        limit = time.monotonic() + OCCASION
-        while victim.server.pid and time.monotonic() < limit:
-            time.sleep(0.1)
+        wait(lambda: not victim.server.pid or self.settled(),
+            f"the end of {victim.name} or of the exchange", TIMEOUT)
         if not victim.server.pid:
             self.killed.append((victim.name, point))
         self.restart(victim)
         if not done():
             act()
         self.world.settle()
+
+    def settled(self):
+        "Tell if nothing is under way that could reach the point"
+        with contextlib.suppress(*BROKEN):
+            return self.world.settled()
 
     def restart(self, victim, point=None):
         "Kill the victim and start it again, to be killed at the point"

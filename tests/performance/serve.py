@@ -10,20 +10,17 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 
+from trytond.model import ModelSQL, fields
+from trytond.pool import Pool
+from trytond.protocols.wrappers import Response, with_pool, with_transaction
+from trytond.transaction import Transaction
+from trytond.wsgi import app
+from werkzeug.serving import run_simple
+
 from trycoton.command.sqlite import keep_connections
 from trycoton.protocol import signature, ubl
 from trycoton.protocol.directory import Legal, Participant, PublishedKey
 from trycoton.protocol.envelope import Envelope
-
-keep_connections()
-
-from trytond.model import ModelSQL, fields  # noqa: E402
-from trytond.pool import Pool  # noqa: E402
-from trytond.protocols.wrappers import (  # noqa: E402
-    Response, with_pool, with_transaction)
-from trytond.transaction import Transaction  # noqa: E402
-from trytond.wsgi import app  # noqa: E402
-from werkzeug.serving import run_simple  # noqa: E402
 
 US, THEM = '0225:833555675', '0225:732829320'
 
@@ -95,6 +92,7 @@ def order(number):
 
 def main():
     database, port, folder, count = sys.argv[1:]
+    keep_connections()
     Pool.start()
     Pool.register(Bare, module='cooperative_edi', type_='model')
     Pool(database).init()

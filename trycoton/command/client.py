@@ -39,14 +39,15 @@ _describing = threading.Lock()
 
 
 class Descriptions(dict):
-    """How the models are described to users with the same modules, rights
-    and language, kept beside the template of their databases.
+    """How the models are described to users with the same modules and
+    groups, kept beside the templates of the databases.
 
     The keys are requests, the values what is answered to them."""
 
-    def __init__(self, modules, name):
+    def __init__(self, modules, groups):
         super().__init__()
-        self.path = template.cache() / f'{template.key(modules)}-{name}.json'
+        name = template.fingerprint(modules, groups=groups)
+        self.path = template.cache() / f'{name}.json'
         with contextlib.suppress(OSError, ValueError):
             self.update(json.loads(self.path.read_bytes()))
         self._size = len(self)

@@ -10,7 +10,6 @@ import os
 import random
 import re
 import resource
-import uuid
 
 from trytond.pool import Pool
 from trytond.tests.test_tryton import RouteTestCase
@@ -19,7 +18,8 @@ from trytond.transaction import Transaction
 from cooperative_edi import courier
 from cooperative_edi.transaction import transact
 
-from .tools import THIRD, US, Other, configure, create_identity, invoice
+from .tools import (
+    THIRD, US, Other, configure, create_identity, create_relation, invoice)
 
 COUNT = int(os.environ.get('TRYCOTON_MUTATIONS', 1000))
 ENDED = {'processed', 'refused', 'held', 'parked'}
@@ -137,17 +137,8 @@ class MutationTestCase(RouteTestCase):
     @classmethod
     def setUpDatabase(cls):
         configure()
-        pool = Pool()
-        Peer = pool.get('cooperative.edi.peer')
-        Relation = pool.get('cooperative.edi.relation')
-        identity = create_identity()
         cls.other = Other()
-        peer = Peer.update_from(
-            identity.company.id, cls.other.participant())
-        cls.relation = str(uuid.uuid4())
-        Relation(
-            company=identity.company.id, peer=peer, uuid=cls.relation,
-            proposed_by='peer', state='agreed').save()
+        cls.relation = create_relation(create_identity(), cls.other).uuid
         Transaction().commit()
 
     def post(self, data, typ):

@@ -12,12 +12,13 @@ from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
 from cooperative_edi import courier
-from cooperative_edi.transaction import transact
+from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.directory import PublishedKey
 from trycoton.protocol.receipt import Receipt
 
-from .tools import THIRD, US, Other, configure, create_identity, now
+from .tools import (
+    THIRD, US, Other, configure, create_identity, create_relation, now)
 
 HEADER = signature.SIGNATURE_HEADER
 
@@ -29,20 +30,12 @@ class ReceptionTestCase(RouteTestCase):
     @classmethod
     def setUpDatabase(cls):
         configure()
-        pool = Pool()
-        Peer = pool.get('cooperative.edi.peer')
-        Relation = pool.get('cooperative.edi.relation')
         identity = create_identity()
         cls.company = identity.company.id
         cls.keys = identity.public_keys()
         cls.other = Other()
-        cls.peer = Peer.update_from(
-            cls.company, cls.other.participant()).id
-        cls.relation = str(uuid.uuid4())
-        relation = Relation(
-            company=cls.company, peer=cls.peer, uuid=cls.relation,
-            proposed_by='peer', state='agreed')
-        relation.save()
+        relation = create_relation(identity, cls.other)
+        cls.peer, cls.relation = relation.peer.id, relation.uuid
         Transaction().commit()
 
     def post(self, data, jws):
@@ -54,6 +47,20 @@ class ReceptionTestCase(RouteTestCase):
         data = message.to_bytes()
         return self.post(data, signature.sign(
                 data, typ or message.typ, (other or self.other).key))
+
+    def test_hold(self):
+        "Test what is held is read again, and the transaction goes on"
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        with Transaction().start(self.db_name, 0) as transaction:
+            peer = Peer(self.peer)
+            table = Peer.__table__()
+            before = peer.name
+            transaction.connection.cursor().execute(*table.update(
+                    [table.name], ["Changed"], where=table.id == self.peer))
+            self.assertEqual(peer.name, before)
+            # No TransactionError, which would start it again
+            self.assertEqual(hold(peer).name, "Changed")
+            transaction.rollback()
 
     def ask(self, function, *args):
         return transact(self.db_name, function, *args)

@@ -82,6 +82,19 @@ def create_identity(identifier=US, name="Us", **values):
     return identity
 
 
+def create_relation(identity, other, **values):
+    "Return the agreed relation of the identity with the other, its peer"
+    pool = Pool()
+    Peer = pool.get('cooperative.edi.peer')
+    Relation = pool.get('cooperative.edi.relation')
+    relation = Relation(
+        company=identity.company,
+        peer=Peer.update_from(identity.company.id, other.participant()),
+        uuid=str(uuid.uuid4()), proposed_by='peer', state='agreed', **values)
+    relation.save()
+    return relation
+
+
 class Other:
     "Somebody with a key, elsewhere"
 

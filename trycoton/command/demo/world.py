@@ -63,8 +63,10 @@ class World:
                         'groups': Actor.groups,
                         }]))
         actor = Actor(Server(self.folder, name), LOGIN, password, *args)
-        actor.descriptions = self._descriptions.setdefault(
-            Actor, Descriptions(MODULES[role], Actor.__name__.lower()))
+        if Actor not in self._descriptions:
+            self._descriptions[Actor] = Descriptions(
+                MODULES[role], Actor.groups)
+        actor.descriptions = self._descriptions[Actor]
         self.actors.append(actor)
         return actor
 
@@ -129,22 +131,18 @@ class World:
 
     def settle(self, timeout=300):
         "Wait until all messages have arrived and taken effect"
-        actors = list(self.actors)
+        wait(self.settled, "the exchange of all messages", timeout)
 
-        def settled():
-            # Twice, as a message may go to one who was asked before
-            for actor in [*actors, *actors]:
-                for message in actor.unsettled():
-                    if message['state'] not in STUCK:
-                        # Who had something to do is asked first
-                        actors.remove(actor)
-                        actors.insert(0, actor)
-                        return False
-                    raise DemoError(
-                        "{}: {rec_name}: {state}: {error}".format(
-                            actor.name, **message))
-            return True
-        wait(settled, "the exchange of all messages", timeout)
+    def settled(self):
+        "Tell if no message is to be sent or imported any more"
+        # Twice, as a message may go to one who was asked before
+        for actor in [*self.actors, *self.actors]:
+            for message in actor.unsettled():
+                if message['state'] not in STUCK:
+                    return False
+                raise DemoError("{}: {rec_name}: {state}: {error}".format(
+                        actor.name, **message))
+        return True
 
 
 def _enter(actor):
