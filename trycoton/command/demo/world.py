@@ -29,6 +29,7 @@ class World:
         self.web_root = web_root
         self.members = []
         self.actors = []
+        self._busy = []
         self._threads = {}
         self._descriptions = {}
         self._specifications = []
@@ -124,8 +125,9 @@ class World:
     def stop(self):
         for thread in self._threads.values():
             thread.shutdown(cancel_futures=True)
-        for actor in self.actors:
-            actor.server.stop()
+        # Each takes a while to end
+        with ThreadPoolExecutor() as executor:
+            list(executor.map(lambda a: a.server.stop(), self.actors))
         for descriptions in self._descriptions.values():
             descriptions.save()
 
@@ -135,13 +137,16 @@ class World:
 
     def settled(self):
         "Tell if no message is to be sent or imported any more"
-        # Twice, as a message may go to one who was asked before
-        for actor in [*self.actors, *self.actors]:
+        # Who had something to do first, and all twice, as a message may go to
+        # one who was asked before
+        for actor in [*self._busy, *self.actors, *self.actors]:
             for message in actor.unsettled():
                 if message['state'] not in STUCK:
+                    self._busy = [actor]
                     return False
                 raise DemoError("{}: {rec_name}: {state}: {error}".format(
                         actor.name, **message))
+        self._busy = []
         return True
 
 
