@@ -110,8 +110,8 @@ class Sale(metaclass=PoolMeta):
 
     @classmethod
     @ModelView.button
-    @Workflow.transition('confirmed')
     def confirm(cls, sales):
+        # Not a transition: what is proposed stays a quotation
         for sale in sales:
             if sale.edi_state == 'waiting':
                 sale.relation.warn_peer(sale)
