@@ -856,11 +856,14 @@ class PurchaseLine(metaclass=PoolMeta):
     def edi_invoiced(self):
         "The quantity of all the invoices, credit notes deducted"
         pool = Pool()
+        Line = pool.get('account.invoice.line')
         Uom = pool.get('product.uom')
+        lines = list(self.invoice_lines)
+        # What is credited comes from the line of the invoice
+        lines += Line.search([('origin', 'in', list(map(str, lines)))])
         quantity = sum(
             Uom.compute_qty(l.unit, l.quantity, self.unit, round=False)
-            for l in self.invoice_lines
-            if not l.invoice or l.invoice.state != 'cancelled')
+            for l in lines if not l.invoice or l.invoice.state != 'cancelled')
         return self.unit.round(quantity) if self.unit else quantity
 
     @property

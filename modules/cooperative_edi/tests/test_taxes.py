@@ -275,6 +275,34 @@ class TaxesTestCase(DealTestCase):
             self.assertIn(text, received.error)
 
     @with_transaction()
+    def test_difference_credited(self):
+        "Test what is credited differs no more from what was received"
+        self.set_up_deal()
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        Shipment = pool.get('stock.shipment.out')
+        self.purchase(MIEL=(10, '12.345'))
+        sale = self.sale(deliver('order'))
+        self.accept(sale)
+        deliver('order_response')
+        shipment = self.ship(sale)
+        deliver('despatch_advice')
+        self.receive(honey=9)
+        deliver('receipt_advice')
+        self.post(self.seller, *sale.invoices)
+        bill = self.invoice(deliver('invoice'))
+        self.assertIn('9', bill.edi_difference)
+        with self.seller.context():
+            Shipment.edi_credit([shipment])
+            credit, = Invoice.search([
+                    ('company', '=', self.seller.company.id),
+                    ('state', '=', 'draft'),
+                    ])
+        self.post(self.seller, credit)
+        deliver('credit_note')
+        self.assertIsNone(Invoice(bill.id).edi_difference)
+
+    @with_transaction()
     def test_other_than_ordered(self):
         "Test what is not as ordered and received is queried, then accepted"
         self.set_up_deal()
