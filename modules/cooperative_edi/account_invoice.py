@@ -16,8 +16,7 @@ from trycoton.protocol import ubl
 
 from .document import ExchangeMixin, decimal, today
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
-from .exceptions_document import (
-    InvoiceDifferenceWarning, InvoiceQueryError)
+from .exceptions_document import InvoiceDifferenceWarning, InvoiceQueryError
 
 STATES = [
     ('none', "None"),

@@ -90,6 +90,29 @@ class ExchangeMixin(ProgressMixin):
                 ])
 
 
+class OrderMixin(ExchangeMixin):
+    "A purchase or a sale"
+    __slots__ = ()
+
+    def _edi_stop_lines(self, lines, invoices):
+        """Leave nothing to move or to invoice of the lines, whose moves are
+        cancelled, as are the invoices.
+        Tryton does not cancel an order that is processed."""
+        cls = self.__class__
+        cls.write([self], {
+                # Ignored, they would be credited to reach the quantity 0
+                'invoices_recreated': [('add', [i.id for i in invoices])],
+                })
+        for line in lines:
+            line.moves_ignored = [
+                m for m in line.moves if m.state == 'cancelled'
+                and m not in line.moves_recreated]
+            line.quantity = 0
+        lines[0].__class__.save(lines)
+        cls.store_cache([self])
+        cls.__queue__.process([self])
+
+
 class Document(Model):
     __name__ = 'cooperative.edi.document'
 
