@@ -37,7 +37,7 @@ class Day(Date):
         element.text = value.isoformat().replace('-', '')
 
 
-def address(path, field='address'):
+def address(path, field='address', **options):
     "BG-5, BG-8 and BG-15"
     return One(path, field, Address, (
             Text('ram:PostcodeCode', 'postal_code'),
@@ -45,7 +45,7 @@ def address(path, field='address'):
             Text('ram:LineTwo', 'additional'),
             Text('ram:CityName', 'city'),
             Text('ram:CountryID', 'country', required=True),
-            ))
+            ), **options)
 
 
 def party(path, field, *, first=(), last=()):
@@ -60,7 +60,7 @@ def party(path, field, *, first=(), last=()):
                     '/ram:CompleteNumber', 'phone'),
                 Text('ram:EmailURIUniversalCommunication/ram:URIID',
                     'email')),
-            address('ram:PostalTradeAddress'),
+            address('ram:PostalTradeAddress', required=True),
             Endpoint('ram:URIUniversalCommunication/ram:URIID', 'identifier'),
             Text('ram:SpecifiedTaxRegistration/ram:ID', 'vat',
                 fixed={'schemeID': 'VA'}),
