@@ -92,6 +92,19 @@ class FacturX(Report):
         cls.__rpc__['execute'] = RPC(False)
 
     @classmethod
+    def execute(cls, ids, data):
+        "Return the PDF, named after the number of the invoice"
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        named = Transaction().context.get('with_rec_name', True)
+        with Transaction().set_context(with_rec_name=False):
+            extension, content, direct, name = super().execute(ids, data)
+        if named:
+            numbers = [i.number for i in Invoice.browse(ids[:5])]
+            name = '-'.join([name, *numbers])
+        return extension, content, direct, name
+
+    @classmethod
     def _execute(cls, records, header, data, action):
         pool = Pool()
         Invoice = pool.get('account.invoice')

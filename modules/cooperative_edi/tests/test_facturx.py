@@ -190,8 +190,9 @@ class FacturXTestCase(DealTestCase):
         self.assertIn(f'CreditNote{credit.number}', text)
         self.assertIn(f'CreditedtoYouEUR{invoice.total_amount:,}', text)
 
-        extension, content, _, _ = self.print_(invoice, credit)
-        self.assertEqual(extension, 'zip')
+        extension, _, _, name = self.print_(invoice, credit)
+        self.assertEqual((extension, name), (
+                'zip', f'Factur-X Invoice-{invoice.number}-{credit.number}'))
 
     @with_transaction()
     def test_paper(self):
