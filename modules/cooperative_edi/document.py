@@ -129,14 +129,20 @@ class Document(Model):
     def party(cls, actor):
         "Return the party of a peer or of one of our identities"
         party = actor.party
+        return cls.legal_party(
+            party, party.address_get(), identifier=actor.identifier)
+
+    @classmethod
+    def legal_party(cls, party, address, identifier=None):
+        "Return the party at the address"
         vat = party.edi_code('eu_vat')
         return ubl.Party(
-            identifier=actor.identifier,
+            identifier=identifier,
             name=party.name,
             legal_id=cls._legal_id(party),
             vat=vat,
             tax_id=None if vat else party.edi_code('fr_siren'),
-            address=cls.address(party.address_get()),
+            address=cls.address(address),
             email=party.email or None,
             phone=party.phone or party.mobile or None)
 
