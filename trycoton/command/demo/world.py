@@ -154,9 +154,6 @@ class World:
                             actor.name, **message))
                 self._busy = actor
                 return
-            if actor.has_tasks():
-                self._busy = actor
-                return
         return newest
 
 
