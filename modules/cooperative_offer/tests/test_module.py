@@ -6,7 +6,8 @@ from trytond.tests.test_tryton import ModuleTestCase
 from cooperative_edi.tests.views import ViewsTestMixin
 
 
-class CooperativeOfferTestCase(CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
+class CooperativeOfferTestCase(
+        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
     "Test Cooperative Offer module"
     module = 'cooperative_offer'
 

@@ -20,7 +20,8 @@ from .tools import (
     BUYER, COMMUNITY, SELLER, TRUST, Member, create_trust_party, set_key)
 
 
-class CooperativeTrustTestCase(CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
+class CooperativeTrustTestCase(
+        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
     "Test Cooperative Trust module"
     module = 'cooperative_trust'
 
