@@ -9,6 +9,7 @@ import random
 import time
 
 import trytond.config as config
+from sql import Column
 from trytond import backend
 from trytond.pool import Pool
 from trytond.transaction import Transaction, TransactionError
@@ -65,9 +66,10 @@ def _be_durable(transaction):
         cursor.execute('BEGIN IMMEDIATE')
 
 
-def hold(record):
+def hold(record, **values):
     """Return the record as it is now: nobody else changes it until the end
-    of the transaction.
+    of the transaction.  The values are written as they are: that is for what
+    only counts or dates, and of which nothing else depends.
 
     Model.lock() would start the transaction again, each time and with all
     that was done in it: here it starts again only when another one has
@@ -75,8 +77,10 @@ def hold(record):
     Model = record.__class__
     transaction = Transaction()
     table = Model.__table__()
+    values = values or {'id': record.id}
     transaction.connection.cursor().execute(*table.update(
-            [table.id], [record.id], where=table.id == record.id))
+            [Column(table, name) for name in values], list(values.values()),
+            where=table.id == record.id))
     for cache in transaction.cache.values():
         if Model.__name__ in cache:
             cache[Model.__name__].pop(record.id, None)

@@ -2,7 +2,6 @@
 # this repository contains the full copyright notices and license terms.
 """What comes in for somebody else is recorded and sent on, byte for byte"""
 import datetime as dt
-from collections import namedtuple
 
 from trytond.model import ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
@@ -11,15 +10,16 @@ from trytond.transaction import Transaction
 
 from cooperative_edi.http import RETRY, Problem
 from cooperative_edi.identity import now
+from cooperative_edi.message import Outline
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
-from trycoton.protocol import canonical, entry, envelope
+from trycoton.protocol import canonical, entry, envelope, ubl
 from trycoton.protocol.note import sign_note
 
 from .log import PENDING_MAX
 
 PROMISE = dt.timedelta(minutes=10)
-OTHER = namedtuple('Unread', ['kind', 'number'])('other-statement', None)
+OTHER = Outline('other-statement')
 
 
 class Message(metaclass=PoolMeta):
@@ -72,13 +72,15 @@ class Message(metaclass=PoolMeta):
         return cls._relay_of(header) or super()._addressee(header)
 
     @classmethod
-    def _parse_document(cls, header):
-        if (isinstance(header, envelope.Statement)
-                and header.kind not in dict(cls.kind.selection)
-                and cls._relay_of(header)):
-            # It is for the recipient to understand
-            return OTHER
-        return super()._parse_document(header)
+    def _outline(cls, header):
+        if cls._relay_of(header):
+            if isinstance(header, envelope.Envelope):
+                # The statements for the communities count on it
+                ubl.parse(header.payload)
+            elif header.kind not in dict(cls.kind.selection):
+                # It is for the recipient to understand
+                return OTHER
+        return super()._outline(header)
 
     @classmethod
     def _admit(cls, identity, peer, header):
