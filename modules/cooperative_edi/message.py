@@ -6,6 +6,7 @@ import uuid
 from typing import NamedTuple
 
 import trytond.config as config
+from sql import Null
 from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
@@ -201,12 +202,18 @@ class Message(Workflow, ModelSQL, ModelView):
                 Unique(t, t.company, t.direction, t.sender, t.uuid),
                 'cooperative_edi.msg_message_uuid_unique'),
             ]
-        living = t.state.in_(
-            ['checking', 'waiting', 'received', 'parked'])
         cls._sql_indexes.update({
+                # Whole, as SQLite makes none that names the living states
                 Index(t, (t.state, Index.Equality()),
-                    (t.next_attempt, Index.Range()), where=living),
+                    (t.next_attempt, Index.Range())),
+                Index(t, (t.uuid, Index.Equality())),
                 Index(t, (t.origin, Index.Equality())),
+                Index(t, (t.answers, Index.Equality()),
+                    where=t.answers != Null),
+                Index(t, (t.document_number, Index.Equality()),
+                    where=t.document_number != Null),
+                Index(t, (t.proof_at, Index.Range()),
+                    where=t.proof_at != Null),
                 })
         cls._order = [('id', 'DESC')]
         cls._transitions |= {
@@ -822,7 +829,6 @@ class Message(Workflow, ModelSQL, ModelView):
         messages = cls.search([
                 ('company', '=', identity.company.id),
                 ('direction', '=', 'out'),
-                ('sender', '=', header.receiver),
                 ('peer', '=', peer.id),
                 ('uuid', '=', header.correlation),
                 ], limit=1)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import trytond.config as config
 from sql import Literal, Null
 from trytond.i18n import gettext
-from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
+from trytond.model import (
+    DeactivableMixin, Index, ModelSQL, ModelView, Unique, fields)
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, inactive_records
@@ -350,6 +351,7 @@ class PeerKey(ModelSQL, ModelView):
             ('kid_unique', Unique(t, t.peer, t.kid),
                 'cooperative_edi.msg_key_unique'),
             ]
+        cls._sql_indexes.add(Index(t, (t.kid, Index.Equality())))
 
     def get_rec_name(self, name):
         return self.kid

@@ -3,7 +3,7 @@
 """What comes in for somebody else is recorded and sent on, byte for byte"""
 import datetime as dt
 
-from trytond.model import ModelSQL, ModelView, Unique, fields
+from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
@@ -45,6 +45,11 @@ class Message(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.sender, Index.Equality()),
+                (t.recipient, Index.Equality()),
+                (t.sequence, Index.Range())))
         cls.kind.selection.append((OTHER.kind, "Other Statement"))
         # What was taken in is sent on
         cls._buttons['cancel']['invisible'] |= Bool(Eval('relays'))

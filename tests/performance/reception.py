@@ -2,12 +2,9 @@
 # this repository contains the full copyright notices and license terms.
 """How fast orders are received, beside a bare route of the same server."""
 import http.client
-import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +13,8 @@ from cryptography.fernet import Fernet
 
 from trycoton.command import template
 from trycoton.protocol.signature import SIGNATURE_HEADER
+
+from .postgresql import databases
 
 COUNT = 1200
 ROUNDS = 4
@@ -95,18 +94,11 @@ def _wait(server, port):
         time.sleep(0.2)
 
 
-def sqlite():
-    "Return the two rates on SQLite"
-    source = template.get(template.MODULES['actor'])
-    with tempfile.TemporaryDirectory(prefix='bench-') as path:
-        shutil.copyfile(source, os.path.join(path, f'{NAME}.sqlite'))
-        return measure('sqlite://', path)
-
-
 def main():
-    ours, bare = sqlite()
-    print(f"orders received, SQLite: {ours:.0f} a second, "
-        f"bare route {bare:.0f}, ratio {ours / bare:.2f}")
+    for title, uri, path in databases(NAME):
+        ours, bare = measure(uri, path)
+        print(f"orders received, {title}: {ours:.0f} a second, "
+            f"bare route {bare:.0f}, ratio {ours / bare:.2f}", flush=True)
 
 
 if __name__ == '__main__':
