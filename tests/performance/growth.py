@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 from trytond import backend
+from trytond.model import fields
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
@@ -41,7 +42,8 @@ def fill(size):
         message, = Message.search(
             [('direction', '=', direction)], order=[('id', 'DESC')], limit=1)
         names = [n for n, f in Message._fields.items()
-            if n != 'id' and f.sql_type()]
+            if n != 'id' and f.sql_type()
+            and not isinstance(f, fields.Function)]
         cursor.execute(*table.select(
                 *[getattr(table, n) for n in names],
                 where=table.id == message.id))
@@ -62,7 +64,9 @@ def fill(size):
 
 
 def analyse():
-    "Have the database know its tables, as it does by itself after a while"
+    "Have PostgreSQL know its tables, as it does by itself after a while"
+    if backend.name != 'postgresql':
+        return
     with Transaction().start(NAME, 0, autocommit=True) as transaction:
         transaction.connection.cursor().execute('ANALYZE')
 
