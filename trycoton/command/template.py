@@ -26,8 +26,9 @@ from . import CommandError
 
 STANDARD = [
     'account_fr', 'account_invoice', 'account_invoice_stock',
-    'account_payment', 'account_payment_clearing', 'account_statement',
-    'bank', 'edocument_unece', 'party_siret', 'purchase', 'sale', 'stock']
+    'account_payment', 'account_payment_clearing', 'account_payment_sepa',
+    'account_statement', 'bank', 'edocument_unece', 'party_siret',
+    'purchase', 'purchase_amendment', 'sale', 'sale_amendment', 'stock']
 MEMBER = [
     *STANDARD, 'cooperative_community', 'cooperative_edi',
     'cooperative_offer']

@@ -99,12 +99,7 @@ class OrderTestCase(DealTestCase):
 
     def resend(self, document, **values):
         "Have the buyer send such a document; return it as received"
-        Message = Pool().get('cooperative.edi.message')
-        document = replace(document, **values)
-        with self.buyer.context():
-            message = Message.send(self.buyer.relation, document)
-        received = receive(message)
-        process(received)
+        received = self.send(self.buyer, replace(document, **values))
         run_tasks()
         return received
 
