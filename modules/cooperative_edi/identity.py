@@ -188,6 +188,16 @@ class Identity(ModelSQL, ModelView):
         identity, = identities
         return identity
 
+    @classmethod
+    def named(cls, identifier):
+        "Return the identity of that identifier, or None"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(table.id, table.company,
+                where=table.identifier == identifier))
+        for id_, company in cursor.fetchall():
+            return cls(id_, company=company, identifier=identifier)
+
     @property
     def signing_key(self):
         for key in self.keys:

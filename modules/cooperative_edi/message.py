@@ -722,12 +722,10 @@ class Message(Workflow, ModelSQL, ModelView):
         "Return the identity that the message is for"
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
-        identities = Identity.search([
-                ('identifier', '=', header.receiver),
-                ])
-        if not identities:
+        identity = Identity.named(header.receiver)
+        if not identity:
             raise Problem.not_addressed(header.receiver)
-        return identities[0]
+        return identity
 
     @classmethod
     def _sender(cls, identity, header, signers):

@@ -65,12 +65,8 @@ class Message(metaclass=PoolMeta):
         "Return the identity that the message only passes by, or None"
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
-        if not header.via or Identity.search([
-                    ('identifier', '=', header.receiver),
-                    ], limit=1):
-            return
-        identities = Identity.search([('identifier', '=', header.via)])
-        return identities[0] if identities else None
+        if header.via and not Identity.named(header.receiver):
+            return Identity.named(header.via)
 
     @classmethod
     def _addressee(cls, header):
