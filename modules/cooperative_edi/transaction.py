@@ -5,8 +5,11 @@
 What is sent, received and recorded is committed step by step, with the
 network between the steps and never inside one.
 """
+import contextlib
 import random
+import threading
 import time
+from collections import defaultdict
 
 import trytond.config as config
 from sql import Column
@@ -14,6 +17,9 @@ from trytond import backend
 from trytond.pool import Pool
 from trytond.transaction import Transaction, TransactionError
 from trytond.worker import run_task
+
+TURN = 60  # seconds
+_turns = defaultdict(threading.RLock)
 
 
 def transact(database, function, *args, context=None, readonly=False):
@@ -25,7 +31,7 @@ def transact(database, function, *args, context=None, readonly=False):
     while True:
         if count:
             time.sleep(0.02 * count * random.uniform(0.5, 1.5))
-        with Transaction(new=True).start(
+        with _turn(database, readonly), Transaction(new=True).start(
                 database, 0, context=context, readonly=readonly,
                 **extras) as transaction:
             try:
@@ -52,6 +58,23 @@ def transact(database, function, *args, context=None, readonly=False):
         while not readonly and transaction.tasks:
             run_task(pool, transaction.tasks.pop())
         return result
+
+
+@contextlib.contextmanager
+def _turn(database, readonly):
+    """Have the threads of the process write to SQLite one after the other:
+    it has those who wait for another one sleep, longer and longer"""
+    if backend.name != 'sqlite' or readonly:
+        yield
+        return
+    turn = _turns[database]
+    # Whoever takes longer than SQLite waits is left to it
+    taken = turn.acquire(timeout=TURN)
+    try:
+        yield
+    finally:
+        if taken:
+            turn.release()
 
 
 def _be_durable(transaction):

@@ -7,7 +7,6 @@ while the buyer, the trust party and the seller are idle, then starts them
 with that many orders in the outbox, as after a night without network."""
 import contextlib
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from trycoton.command.demo.world import free_port
 from trycoton.command.server import Server
 
 from . import postgresql
+from .reception import cpu
 from .trade import NAMES, PASSWORD
 
 ORDERS = 11
@@ -167,12 +167,6 @@ class Trade:
             purchase.click('confirm')
             self.wait(connection, before + count)
             return time.monotonic() - started
-
-
-def cpu(pid):
-    "Return the seconds of CPU that the process has used"
-    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')
 
 
 def measure(backend, waiting):

@@ -83,8 +83,9 @@ def write(number):
     Message = pool.get('cooperative.edi.message')
     Relation = pool.get('cooperative.edi.relation')
     relation, = Relation.search([])
-    message = Message.send(
-        relation, serve.order(number, serve.US, serve.THEM))
+    with Transaction().set_context(company=relation.company.id):
+        message = Message.send(
+            relation, serve.order(number, serve.US, serve.THEM))
     Transaction().tasks.clear()
     return message.id, message.uuid, message.digest
 
@@ -92,8 +93,7 @@ def write(number):
 def send(number, key):
     "Write an order, and take it through the steps of the courier"
     Message = Pool(NAME).get('cooperative.edi.message')
-    id_, message, digest = transact(
-        NAME, write, number, context={'company': 1})
+    id_, message, digest = transact(NAME, write, number)
     data = Receipt(
         message=message, digest=digest, receiver=serve.THEM,
         time=dt.datetime.now(dt.timezone.utc)).to_bytes()

@@ -45,21 +45,24 @@ def prepare(database, folder, count):
     pool = Pool(database)
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
     key = signature.SigningKey.generate()
-    with Transaction().start(database, 0, context={'company': 1}):
+    with Transaction().start(database, 0):
+        Company = pool.get('company.company')
         Identity = pool.get('cooperative.edi.identity')
         Peer = pool.get('cooperative.edi.peer')
         Relation = pool.get('cooperative.edi.relation')
         pool.get('bare').__register__('cooperative_edi')
-        identity, = Identity.create([{'company': 1, 'identifier': US}])
+        company, = Company.search([])
+        identity, = Identity.create([{
+                    'company': company.id, 'identifier': US}])
         identity.generate_keys()
-        peer = Peer.update_from(1, Participant(
+        peer = Peer.update_from(company.id, Participant(
                 identifier=THEM, name="Them", kind='participant', direct=True,
                 endpoint='http://127.0.0.1:9/them/cooperative',
                 keys=(PublishedKey(key=key.public, valid_from=now),),
                 legal=Legal(country='FR')))
         relation = Relation(
-            company=1, peer=peer, uuid=str(uuid.uuid4()), proposed_by='peer',
-            state='agreed')
+            company=company, peer=peer, uuid=str(uuid.uuid4()),
+            proposed_by='peer', state='agreed')
         relation.save()
         relation = relation.uuid
     previous = None

@@ -37,14 +37,19 @@ def now():
 
 def do(name, function, *args):
     "Call the function in the database, in its company"
+    company, = transact(name, lambda: [
+            c.id for c in Pool().get('company.company').search([])])
     return transact(name, function, *args, context={
-            'company': 1, '_skip_warnings': True})
+            'company': company, '_skip_warnings': True})
+
+
+def our_company():
+    return Pool().get('company.company')(Transaction().context['company'])
 
 
 def identify(name, endpoint):
     "Give the company its identity, and return what the others know of it"
     pool = Pool()
-    Company = pool.get('company.company')
     Country = pool.get('country.country')
     Group = pool.get('res.group')
     Identity = pool.get('cooperative.edi.identity')
@@ -54,19 +59,20 @@ def identify(name, endpoint):
             'password': PASSWORD,
             'groups': [('add', [g.id for g in Group.search([])])],
             })
-    party = Company(1).party
+    company = our_company()
+    party = company.party
     party.name = name.capitalize()
     party.identifiers = [{'type': 'fr_siren', 'code': siren}]
     country, = Country.search([('code', '=', 'FR')])
     party.addresses = [{'country': country.id}]
     party.save()
     identity, = Identity.create([{
-                'company': 1, 'identifier': f'0225:{siren}', 'kind': kind,
-                'endpoint': endpoint}])
+                'company': company.id, 'identifier': f'0225:{siren}',
+                'kind': kind, 'endpoint': endpoint}])
     identity.generate_keys()
     if kind == 'trust-party':
         Log = pool.get('cooperative.trust.log')
-        log = Log(company=1, origin='trust.example/log')
+        log = Log(company=company, origin='trust.example/log')
         log.save()
         Log.open([log])
     return Identity(identity.id).participant()
@@ -77,7 +83,7 @@ def introduce(others, trust):
     pool = Pool()
     Peer = pool.get('cooperative.edi.peer')
     for other in others:
-        peer = Peer.update_from(1, other)
+        peer = Peer.update_from(our_company().id, other)
         peer.accepted = other is trust
         peer.trust_parties = trust.identifier
         peer.save()
@@ -87,10 +93,11 @@ def relate(identifier, trust):
     pool = Pool()
     Peer = pool.get('cooperative.edi.peer')
     Relation = pool.get('cooperative.edi.relation')
+    company = our_company()
     Relation(
-        company=1, peer=Peer.get(1, identifier), uuid=RELATION,
-        trust_party=Peer.get(1, trust), proposed_by='us',
-        state='agreed').save()
+        company=company, peer=Peer.get(company.id, identifier),
+        uuid=RELATION, trust_party=Peer.get(company.id, trust),
+        proposed_by='us', state='agreed').save()
 
 
 def admit(*members):
@@ -100,11 +107,12 @@ def admit(*members):
     Member = pool.get('cooperative.trust.member')
     Peer = pool.get('cooperative.edi.peer')
     key = signature.SigningKey.generate()
-    community = Peer.update_from(1, Participant(
+    company = our_company().id
+    community = Peer.update_from(company, Participant(
             identifier=COMMUNITY, name="Community", kind='community',
             keys=(PublishedKey(key=key.public, valid_from=now()),),
             legal=Legal(country='FR')))
-    peers = [Peer.get(1, m.identifier) for m in members]
+    peers = [Peer.get(company, m.identifier) for m in members]
     Member.create([{
                 'community': community.id, 'peer': p.id, 'state': 'active',
                 } for p in peers])
@@ -136,10 +144,11 @@ def supply(product, seller):
     Peer = pool.get('cooperative.edi.peer')
     Product = pool.get('product.product')
     Supplier = pool.get('purchase.product_supplier')
+    company = our_company()
     Supplier(
-        template=Product(product).template, company=1, code=CODE,
-        party=Peer.get(1, seller).party,
-        currency=Pool().get('company.company')(1).currency).save()
+        template=Product(product).template, company=company, code=CODE,
+        party=Peer.get(company.id, seller).party,
+        currency=company.currency).save()
 
 
 def order(product, seller, count):
@@ -149,10 +158,12 @@ def order(product, seller, count):
     Peer = pool.get('cooperative.edi.peer')
     Purchase = pool.get('purchase.purchase')
     Relation = pool.get('cooperative.edi.relation')
+    company = our_company()
     relation, = Relation.search([])
     purchases = []
     for _ in range(count):
-        purchase = Purchase(company=1, party=Peer.get(1, seller).party)
+        purchase = Purchase(
+            company=company, party=Peer.get(company.id, seller).party)
         purchase.on_change_party()
         purchase.relation = relation
         line = Line(product=product, quantity=3, purchase=purchase)
