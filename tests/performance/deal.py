@@ -147,12 +147,29 @@ class Trade:
                     f"{self.sales(connection)} of {count} sales")
             time.sleep(0.01)
 
+    def settle(self, limit=LIMIT):
+        "Wait until the answers have taken effect as well"
+        end = time.monotonic() + limit
+        while any(map(self._unsettled, self.servers)):
+            if time.monotonic() > end:
+                raise AssertionError("the answers do not arrive")
+            time.sleep(PAUSE)
+
+    def _unsettled(self, name):
+        with self.backend.connect(name) as connection:
+            count, = connection.execute(
+                "SELECT count(*) FROM cooperative_edi_message "
+                "WHERE state IN ('checking', 'waiting', 'received')"
+                ).fetchone()
+        return count
+
     def confirm(self):
         """Confirm the orders one after the other; return the seconds until
         each is a sale"""
         seconds = []
         while self.orders:
             seconds.append(self.deliver(1))
+            self.settle()
             # All idle again
             time.sleep(PAUSE)
         return seconds
@@ -180,8 +197,7 @@ def measure(backend, waiting):
             for name, value in trade.cpu.items())
         print(f"{waiting} orders of an outbox delivered and imported, "
             f"{backend.title}: {seconds:.0f} s (CPU: {used})", flush=True)
-        # Their answers are under way
-        time.sleep(PAUSE + waiting / 5)
+        trade.settle()
         seconds = trade.confirm()
         print(f"an order until it is a sale, {backend.title}: "
             f"median {statistics.median(seconds):.2f} s, "

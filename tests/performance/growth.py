@@ -108,9 +108,12 @@ def send(number, key):
 
 
 def timed(function, *args):
-    started = time.perf_counter()
+    # SQLite works in the process, whatever the others of the machine do
+    clock = (time.process_time if backend.name == 'sqlite'
+        else time.perf_counter)
+    started = clock()
     function(*args)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def forget():
