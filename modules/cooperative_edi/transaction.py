@@ -19,19 +19,23 @@ from trytond.transaction import Transaction, TransactionError
 from trytond.worker import run_task
 
 TURN = 60  # seconds
+TURNS = 64
 _turns = defaultdict(threading.RLock)
 
 
-def transact(database, function, *args, context=None, readonly=False):
+def transact(
+        database, function, *args, context=None, readonly=False, turn=None):
     """Return function(*args) called in a transaction of its own, which is
-    committed, and tried again when another one was in its way"""
+    committed, and tried again when another one was in its way.
+    turn is a text: of those who give the same, one goes after the other in
+    this process, as they would be in the way of each other."""
     pool = Pool(database)
     retry = config.getint('database', 'retry')
     count, extras = 0, {}
     while True:
         if count:
             time.sleep(0.02 * count * random.uniform(0.5, 1.5))
-        with _turn(database, readonly), Transaction(new=True).start(
+        with _turn(database, readonly, turn), Transaction(new=True).start(
                 database, 0, context=context, readonly=readonly,
                 **extras) as transaction:
             try:
@@ -61,14 +65,16 @@ def transact(database, function, *args, context=None, readonly=False):
 
 
 @contextlib.contextmanager
-def _turn(database, readonly):
-    """Have the threads of the process write to SQLite one after the other:
-    it has those who wait for another one sleep, longer and longer"""
-    if backend.name != 'sqlite' or readonly:
+def _turn(database, readonly, name):
+    "Have the threads of the process go one after the other"
+    if backend.name == 'sqlite' and not readonly:
+        # It has those who wait for another one sleep, longer and longer
+        name = ''
+    if name is None:
         yield
         return
-    turn = _turns[database]
-    # Whoever takes longer than SQLite waits is left to it
+    turn = _turns[database, hash(name) % TURNS]
+    # What takes longer is left to the database
     taken = turn.acquire(timeout=TURN)
     try:
         yield
