@@ -147,6 +147,11 @@ class Actor:
         return self.client.call(
             'cooperative.edi.message', 'search', [], 0, 1, [('id', 'DESC')])
 
+    def has_tasks(self):
+        "Tell if something is still to be done of what a message set off"
+        return bool(self.client.call(
+                'ir.queue', 'search', [('finished_at', '=', None)], 0, 1))
+
     # Trade
 
     def relate(self, actor, community=None, trust_party=None):

@@ -154,6 +154,9 @@ class World:
                             actor.name, **message))
                 self._busy = actor
                 return
+            if actor.has_tasks():
+                self._busy = actor
+                return
         return newest
 
 
