@@ -57,6 +57,10 @@ def signed(sign, amount):
 class Invoice(ExchangeMixin, metaclass=PoolMeta):
     __name__ = 'account.invoice'
 
+    _answered = (
+        (Eval('type') == 'out')
+        | ~Eval('state').in_(['draft', 'validated']))
+
     edi_state = fields.Selection(
         STATES, "Exchange", required=True, readonly=True, sort=False,
         states={
@@ -66,10 +70,10 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
     edi_answer = fields.Text(
         "Answer",
         states={
-            'invisible': Eval('edi_state') == 'none',
-            'readonly': (
-                (Eval('type') == 'out')
-                | ~Eval('state').in_(['draft', 'validated'])),
+            'invisible': (
+                (Eval('edi_state') == 'none')
+                | (_answered & ~Eval('edi_answer'))),
+            'readonly': _answered,
             },
         help="Why the customer queries or refuses the invoice.")
     edi_difference = fields.Function(fields.Text(

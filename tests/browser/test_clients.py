@@ -103,15 +103,17 @@ class DesktopTestCase(ClientTestCase):
             self.assertPicture(first)
 
             exchanges = french(
-                'cooperative_edi', f'field:{model},edi_messages:')
+                'cooperative_edi', f'field:{model},edi_exchanges:')
             desktop.click(desktop.find(exchanges))
             other = desktop.look()
             self.assertSeen(
                 other, exchanges,
                 french('cooperative_edi',
-                    'field:cooperative.edi.message,peer:'),
+                    'field:cooperative.edi.exchange,answer:'),
                 french('cooperative_edi',
                     'selection:cooperative.edi.message,kind:', "Order"))
+            self.assertTrue(
+                any("Il n'en reste plus assez." in t for t in other), other)
             second = folder / f'{name}-exchanges.png'
             desktop.screenshot(second)
             self.assertPicture(second)
