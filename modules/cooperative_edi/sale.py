@@ -46,7 +46,9 @@ class Sale(OrderMixin, metaclass=PoolMeta):
     edi_answer = fields.Text(
         "Answer to the Customer",
         states={
-            'invisible': Eval('edi_state') == 'none',
+            'invisible': (
+                (Eval('edi_state') == 'none')
+                | ((Eval('edi_state') != 'waiting') & ~Eval('edi_answer'))),
             'readonly': Eval('edi_state') != 'waiting',
             },
         help="Why the order or its change is not accepted as asked.")

@@ -158,7 +158,7 @@ class WebTestCase(ClientTestCase):
         active = french(
             'cooperative_community', f'selection:{model},state:', "Active")
         member = Instance(demo, Stage(folder, demo).record(
-                'sale_sale', 'edi_answer')[0]).company
+                'sale_sale', 'number')[0]).company
         with self.browse(self.actor('community')) as web:
             web.menu(*path(('cooperative_community', 'menu_membership')))
             web.part(french(
@@ -212,7 +212,7 @@ class WebTestCase(ClientTestCase):
         for name in [
                 self.actor('trust'), self.actor('community'),
                 Stage(folder, demo).record(
-                    'purchase_purchase', 'edi_answer')[0]]:
+                    'purchase_purchase', 'number')[0]]:
             with self.browse(name, language) as web:
                 for menu in menus():
                     names = path(menu, language)
