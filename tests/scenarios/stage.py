@@ -158,7 +158,11 @@ class Route:
         """Return the documents exchanged for the record, with the codes of
         the answers, once it is proved that they travelled by the route:
         the person sees all the messages of the company."""
-        domain = [('origin', '=', f'{record.__class__.__name__},{record.id}')]
+        return self.messages(person, [
+                ('origin', '=', f'{record.__class__.__name__},{record.id}')])
+
+    def messages(self, person, domain):
+        "Return as documents the messages of the domain"
         messages = []
 
         def proved():
@@ -167,7 +171,7 @@ class Route:
                     'receipt', 'relay_receipt', 'submission_record',
                     'delivery_record'])
             return all(map(self._proved, messages))
-        wait(proved, f"the proof that {record} went {self}", 60)
+        wait(proved, f"the proof that {domain} went {self}", 60)
         for message in messages:
             self._check_relay(message['uuid'])
         messages.sort(key=lambda m: m['id'])

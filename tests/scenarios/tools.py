@@ -33,6 +33,30 @@ def accept(person, name, *records):
     person.client.call('res.user.warning', 'skip', f'{digest}.{name}')
 
 
+def code(name):
+    "Return a code that no product has yet"
+    return f'{name[:4].upper()}{next(_numbers)}'
+
+
+def relation_of(person, other):
+    "Return the relation with the other company outside the community"
+    return person.find_one(
+        'cooperative.edi.relation', ('state', '=', 'agreed'),
+        ('peer.party.name', '=', other.name), ('community', '=', None))
+
+
+def change_route(stage, person, other, route):
+    "Have the messages to the other company go by the route from now on"
+    relation = relation_of(person, other)
+    trust = route.trust and person.peer(route.trust.head)
+    if relation.trust_party == trust:
+        return
+    wizard = person.wizard('cooperative.edi.relation.route', [relation])
+    wizard.form.trust_party = trust
+    wizard.execute('propose')
+    stage.settle()
+
+
 def party(person, other):
     "Return the other company as the person's company knows it"
     return person.find_one('party.party', ('name', '=', other.name))
@@ -42,10 +66,10 @@ def make_product(
         seller, buyer, name, price, vat='5.5', kind='good', quantity=100):
     """Return the product that the seller sells and the one that the buyer
     buys, entered on both sides; its code is new each time"""
-    code = f'{name[:4].upper()}{next(_numbers)}'
+    number = code(name)
     vat, price = Decimal(vat), Decimal(price)
     sold = seller.odile.make_product(product(
-            code, name, price, vat, kind=kind, quantity=Decimal(quantity)))
+            number, name, price, vat, kind=kind, quantity=Decimal(quantity)))
     Template = buyer.hugo.model('product.template')
     category = '{}-{}'.format(
         'services' if kind == 'service' else 'goods', vat)
@@ -58,15 +82,18 @@ def make_product(
     template.save()
     ProductSupplier = buyer.bruno.model('purchase.product_supplier')
     supplier = ProductSupplier(
-        template=template, party=party(buyer.bruno, seller), code=code)
+        template=template, party=party(buyer.bruno, seller), code=number)
     supplier.save()
     return sold, template.products[0]
 
 
-def draft_purchase(bruno, seller, lines):
+def draft_purchase(bruno, seller, lines, relation=None):
     "Return the draft purchase of the lines, (product, quantity, price)"
     Purchase = bruno.model('purchase.purchase')
+    Relation = bruno.model('cooperative.edi.relation')
     purchase = Purchase(party=party(bruno, seller))
+    relation = relation or relation_of(bruno, seller)
+    purchase.relation = Relation(relation.id)
     for bought, quantity, price in lines:
         line = purchase.lines.new()
         line.product = bought
@@ -103,6 +130,119 @@ def accepted_order(stage, buyer, *lines):
     return purchase, sale
 
 
+def ask_change(bruno, purchase, quantities, note=None):
+    "Have the buyer ask for other quantities of the lines"
+    wizard = bruno.wizard('purchase.edi_change', [purchase])
+    for line, quantity in zip(wizard.form.lines, quantities):
+        line.quantity = quantity
+    wizard.form.note = note
+    wizard.execute('send')
+
+
+def ask_cancellation(bruno, purchase, reason):
+    "Have the buyer ask to cancel the order"
+    wizard = bruno.wizard('purchase.edi_cancel', [purchase])
+    wizard.form.reason = reason
+    wizard.execute('send')
+
+
+def shipments_of(marc, sale, *states):
+    "Return the shipments of the sale, for the seller's stock keeper"
+    Shipment = marc.model('stock.shipment.out')
+    sale.reload()
+    return [Shipment(s.id) for s in sale.shipments
+        if not states or s.state in states]
+
+
+def ship(marc, shipment, *quantities):
+    "Ship what is there, or only the quantities, in the order of the moves"
+    for move, quantity in zip(shipment.inventory_moves, quantities):
+        move.quantity = quantity
+    shipment.save()
+    for button in ['assign_try', 'pick', 'pack', 'ship', 'do']:
+        shipment.click(button)
+
+
+def arrival(lucie, shipment):
+    "Return what the shipment of the seller is for the buyer's stock keeper"
+    return lucie.find_one(
+        'stock.shipment.in', ('reference', '=', shipment.number),
+        ('supplier.name', '=', shipment.company.party.name))
+
+
+def deliver(stage, buyer, sale, *quantities):
+    "Ship what the sale waits for, or only the quantities, and receive it"
+    shipment, = shipments_of(stage.seller.marc, sale, 'waiting')
+    ship(stage.seller.marc, shipment, *quantities)
+    stage.settle()
+    incoming = arrival(buyer.lucie, shipment)
+    incoming.click('receive')
+    incoming.click('do')
+    stage.settle()
+
+
+def drafts_of(claire, sale):
+    "Return the draft invoices of the sale, for the seller's accountant"
+    Invoice = claire.model('account.invoice')
+    sale.reload()
+    return [Invoice(i.id) for i in sale.invoices if i.state == 'draft']
+
+
+def post(claire, invoice):
+    "Post the invoice of today and return it"
+    invoice.invoice_date = TODAY
+    invoice.save()
+    invoice.click('post')
+    invoice.reload()
+    return invoice
+
+
+def bill_of(paul, invoice):
+    "Return what the invoice of the seller is for the buyer's accountant"
+    return paul.find_one(
+        'account.invoice', ('type', '=', 'in'),
+        ('reference', '=', invoice.number),
+        ('party.name', '=', invoice.company.party.name))
+
+
+def invoiced(stage, buyer, *lines):
+    "Return the invoice of the lines, delivered, and the buyer's bill"
+    _, sale = accepted_order(stage, buyer, *lines)
+    deliver(stage, buyer, sale)
+    draft, = drafts_of(stage.seller.claire, sale)
+    invoice = post(stage.seller.claire, draft)
+    stage.settle()
+    invoice.reload()
+    return invoice, bill_of(buyer.paul, invoice)
+
+
+def books(invoice, bill):
+    """Return what both books say is to be paid of the invoice: they must
+    agree on it, on its amounts, on its taxes and on when it is due"""
+    entries = []
+    for record, sign in [(invoice, 1), (bill, -1)]:
+        record.reload()
+        due = list(record.lines_to_pay)
+        paid = [l for l in record.payment_lines if not l.reconciliation]
+        entries.append({
+                'amounts': (
+                    record.untaxed_amount, record.tax_amount,
+                    record.total_amount),
+                'taxes': sorted((t.base, t.amount) for t in record.taxes),
+                'booked': sign * sum(l.debit - l.credit for l in due),
+                'due': sorted(l.maturity_date for l in due),
+                'open': sign * sum(
+                    (l.debit - l.credit for l in [
+                            *(l for l in due if not l.reconciliation),
+                            *paid]), Decimal(0)),
+                'posted': record.move.state == 'posted',
+                })
+    ours, theirs = entries
+    assert ours == theirs, (ours, theirs)
+    assert ours['booked'] == invoice.total_amount and ours['posted'], ours
+    return ours['open']
+
+
 def reload(*records):
     "Have the records be read again"
     for record in records:
@@ -110,5 +250,8 @@ def reload(*records):
 
 
 __all__ = [
-    'TODAY', 'accept', 'accepted_order', 'draft_purchase', 'make_product',
-    'order', 'party', 'refusal', 'reload', 'sale_of']
+    'TODAY', 'accept', 'accepted_order', 'arrival', 'ask_cancellation',
+    'ask_change', 'bill_of', 'books', 'change_route', 'code', 'deliver',
+    'draft_purchase', 'drafts_of', 'invoiced', 'make_product', 'order',
+    'party', 'post', 'refusal', 'relation_of', 'reload', 'sale_of', 'ship',
+    'shipments_of']
