@@ -181,7 +181,7 @@ class Directory(ModelSQL, ModelView):
     @classmethod
     def synchronise(cls, community, response):
         "Verify what the community answered and update its participants"
-        # A person and the courier may take the same one at a time
+        # A person and the courier may ask at the same time
         community = hold(community)
         last = cls.last(community)
         if response.status == 200:

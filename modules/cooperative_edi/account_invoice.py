@@ -17,7 +17,7 @@ from trycoton.protocol import ubl
 from .document import ExchangeMixin, decimal, today
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
 from .exceptions_document import (
-    InvoiceDifferenceWarning, InvoiceDocumentError, InvoiceQueryError)
+    InvoiceDifferenceWarning, InvoiceQueryError)
 
 STATES = [
     ('none', "None"),
@@ -233,12 +233,7 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         self.relation = relation
         self.edi_state = 'sent'
         self.save()
-        document = Document.invoice(self)
-        if problems := document.check():
-            raise InvoiceDocumentError(gettext(
-                    'cooperative_edi.msg_invoice_document',
-                    invoice=self.rec_name, problems='\n'.join(problems)))
-        Message.send(relation, document, origin=self)
+        Message.send(relation, Document.invoice(self), origin=self)
 
     def edi_respond(self, code):
         "Tell the supplier what becomes of its invoice, each step once"
@@ -859,11 +854,14 @@ class PurchaseLine(metaclass=PoolMeta):
     def edi_invoiced(self):
         "The quantity of all the invoices, credit notes deducted"
         pool = Pool()
+        Line = pool.get('account.invoice.line')
         Uom = pool.get('product.uom')
+        lines = list(self.invoice_lines)
+        # What is credited comes from the line of the invoice
+        lines += Line.search([('origin', 'in', list(map(str, lines)))])
         quantity = sum(
             Uom.compute_qty(l.unit, l.quantity, self.unit, round=False)
-            for l in self.invoice_lines
-            if not l.invoice or l.invoice.state != 'cancelled')
+            for l in lines if not l.invoice or l.invoice.state != 'cancelled')
         return self.unit.round(quantity) if self.unit else quantity
 
     @property

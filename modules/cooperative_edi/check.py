@@ -10,8 +10,9 @@ from .exceptions_document import (
     DocumentInvalidError, PartyCountryWarning, PeerSilentWarning,
     PeerSuspendedError, PeerSuspendedWarning, RelationEndedWarning,
     RelationUnusedWarning, TaxCodeWarning)
-from .identity import now
-from .peer import naive
+
+# The calls without answer, over more than an hour, that are worth a warning
+SILENCES = 7
 
 
 def warn(Warning_, name, records, message, **values):
@@ -50,7 +51,7 @@ class Relation(metaclass=PoolMeta):
             warn(RelationEndedWarning, 'edi_ended', [record],
                 'msg_relation_ended', **values)
         hop = self.trust_party or self.peer
-        if hop.silent_until and hop.silent_until > naive(now()):
+        if (hop.silences or 0) >= SILENCES:
             warn(PeerSilentWarning, 'edi_silent', [record],
                 'msg_peer_silent', hop=hop.rec_name, **values)
 

@@ -43,10 +43,6 @@ class ShipmentCreditError(UserError):
     pass
 
 
-class InvoiceDocumentError(UserError):
-    pass
-
-
 class InvoiceDifferenceWarning(UserWarning):
     pass
 

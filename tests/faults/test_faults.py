@@ -1,9 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"""Instances killed by -9 at each step of a deal: nothing is lost or twice.
+"""Instances killed by -9 and requests lost at each step of a deal: nothing
+is lost or twice.
 
-With TRYCOTON_FAULTS, a number, that many deals are played, so that each
-process is killed at each point of each step: make soak does."""
+With TRYCOTON_FAULTS, a number, that many deals are played, so that each fault
+befalls each process at each step: make soak does."""
 import contextlib
 import http.client
 import os
@@ -50,7 +51,8 @@ class FaultTestCase(unittest.TestCase):
                 cls.story.agree_routes]:
             step()
         cls.seller, cls.buyer = cls.story.sellers[0], cls.story.buyers[0]
-        cls.killed = []
+        cls.seen = Path(folder.name) / 'seen'
+        cls.faults = []
 
     def test_deals(self):
         "Each document takes effect once, and the books agree"
@@ -58,13 +60,13 @@ class FaultTestCase(unittest.TestCase):
             deal = Deal(self, number)
             deal.play()
             deal.check()
-        print(f"{len(self.killed)} processes killed in {DEALS} deals:",
-            ', '.join(f'{name} {point}' for name, point in self.killed))
+        print(f"{len(self.faults)} faults in {DEALS} deals:",
+            ', '.join(f'{name} {point}' for name, point in self.faults))
         # Some points are not on the way of some documents
-        self.assertGreater(len(self.killed), 3 * DEALS)
+        self.assertGreater(len(self.faults), 4 * DEALS)
 
     def disturb(self, victim, point, act, done):
-        "Do it, or do it again, while the victim is killed at the point"
+        "Do it, or do it again, while the fault befalls the victim"
         self.restart(victim, point)
         try:
             act()
@@ -72,8 +74,8 @@ class FaultTestCase(unittest.TestCase):
             pass
         wait(lambda: not victim.server.pid or self.settled(),
             f"the end of {victim.name} or of the exchange", TIMEOUT)
-        if not victim.server.pid:
-            self.killed.append((victim.name, point))
+        if not victim.server.pid or self.seen.exists():
+            self.faults.append((victim.name, point))
         self.restart(victim)
         if not done():
             act()
@@ -85,15 +87,17 @@ class FaultTestCase(unittest.TestCase):
             return self.world.settled()
 
     def restart(self, victim, point=None):
-        "Kill the victim and start it again, to be killed at the point"
+        "Kill the victim and start it again, with a fault at the point"
         server = victim.server
+        self.seen.unlink(missing_ok=True)
         for process in server.processes.values():
             process.kill()
             process.wait()
         server.stop()
         server.module = 'tests.faults.server' if point else Server.module
         if point:
-            os.environ['TRYCOTON_FAULT'] = point
+            os.environ.update(
+                TRYCOTON_FAULT=point, TRYCOTON_FAULT_SEEN=str(self.seen))
         server.start().wait_ready()
 
 
@@ -116,12 +120,13 @@ class Deal:
         self.purchase = Purchase(
             party=relation.peer.party, relation=relation)
         line = self.purchase.lines.new()
-        line.product, line.quantity = item.product, 5
+        line.product, line.quantity = item.product, 4
         line.unit, line.unit_price = item.unit, item.price
         self.purchase.save()
         self.purchase.click('quote')
         self.click(self.purchase, 'confirm')
 
+        self.disturb('change', self.change, self.changed)
         self.sale = self.seller.sale(self.buyer, self.purchase.number)
         self.click(self.sale, 'confirm')
 
@@ -147,6 +152,18 @@ class Deal:
 
         payment, = self.buyer.process_payments(invoice)
         self.click(payment, 'succeed')
+        self.amount = payment.amount
+
+    def change(self):
+        "Ask for one more"
+        wizard = self.buyer.wizard('purchase.edi_change', [self.purchase])
+        line, = wizard.form.lines
+        line.quantity = 5
+        wizard.execute('send')
+
+    def changed(self):
+        self.purchase.reload()
+        return self.purchase.edi_request
 
     def fault(self):
         "Return another fault for each step, and all of them in the end"
@@ -155,16 +172,17 @@ class Deal:
         return self.faults[index % len(self.faults)]
 
     def click(self, record, button):
-        point, victim = self.fault()
         before = record.state
 
         def done():
             record.reload()
             return record.state != before
-        with self.case.subTest(
-                button=button, victim=victim.name, point=point):
-            self.case.disturb(
-                victim, point, lambda: record.click(button), done)
+        self.disturb(button, lambda: record.click(button), done)
+
+    def disturb(self, name, act, done):
+        point, victim = self.fault()
+        with self.case.subTest(step=name, victim=victim.name, point=point):
+            self.case.disturb(victim, point, act, done)
 
     def check(self):
         "Nothing was lost, nothing took effect twice"
@@ -187,6 +205,11 @@ class Deal:
         case.assertEqual(bought.state, 'paid')
         # Nothing is booked by the announcement alone
         case.assertEqual(sold.state, 'posted')
+        self.seller.bank_statement((sold.party, self.amount))
+        sold.reload()
+        case.assertEqual(sold.state, 'paid')
+        case.assertEqual(self.seller.balance(self.buyer, 'receivable'), 0)
+        case.assertEqual(self.buyer.balance(self.seller, 'payable'), 0)
         announcements = self.seller.find(
             'cooperative.edi.payment.announcement',
             [('lines.invoice', '=', sold.id)])

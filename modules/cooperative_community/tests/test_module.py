@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import datetime as dt
+import unittest.mock
 import uuid
 from decimal import Decimal
 
@@ -20,6 +21,7 @@ from cooperative_community.exceptions import (
     DirectoryRefusedError)
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
+from cooperative_edi.transaction import hold
 from trycoton.protocol import commission, directory, envelope, signature
 from trycoton.protocol.errors import Rejected
 
@@ -386,6 +388,27 @@ class CooperativeCommunityTestCase(
                 self.assertEqual(see(Model, 'group_manager'), [managed])
                 with self.assertRaises(AccessError):
                     see(Model)
+
+    @with_transaction()
+    def test_directory_at_once(self):
+        "Test a person and the courier take the same directory at once"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        own, _ = self.join()
+        joined = own.community
+        response = Response(Directory.last(self.community))
+
+        name = 'cooperative_community.directory.hold'
+        with unittest.mock.patch(name) as holding:
+            def courier_first(record):
+                with unittest.mock.patch(name, hold):
+                    Directory.synchronise(joined, response)
+                return hold(record)
+            holding.side_effect = courier_first
+            Directory.synchronise(joined, response)
+        self.assertEqual(
+            len(Directory.search([('community', '=', joined.id)])), 1)
 
     @with_transaction()
     def test_directory(self):

@@ -13,7 +13,8 @@ from trytond.modules.account_invoice.tests import set_invoice_sequences
 from trytond.modules.company.tests import create_company
 from trytond.modules.currency.tests import add_currency_rate, create_currency
 from trytond.pool import Pool
-from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.tests.test_tryton import (
+    activate_module, drop_db, with_transaction)
 from trytond.transaction import Transaction
 
 from trycoton.protocol import envelope, ubl
@@ -212,6 +213,8 @@ class DealTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        # The one before may have had other modules
+        drop_db()
         activate_module(cls.modules)
 
     def setUp(self):
@@ -220,6 +223,17 @@ class DealTestCase(unittest.TestCase):
             config.add_section('cooperative')
         config.set('cooperative', 'key', Fernet.generate_key().decode())
         config.set('cooperative', 'courier', 'False')
+
+    def send(self, side, document):
+        """Have the side send the document, as software that checks nothing
+        may write it; return it as the other receives it"""
+        Message = Pool().get('cooperative.edi.message')
+        with side.context(), unittest.mock.patch.object(
+                type(document), 'check', return_value=[]):
+            message = Message.send(side.relation, document)
+        received = receive(message)
+        process(received)
+        return received
 
     def set_up_deal(self):
         pool = Pool()

@@ -661,6 +661,7 @@ class CourierTestCase(unittest.TestCase):
                 raise ValueError(database)
         with patch.object(courier, 'Pool') as pool, \
                 patch.object(courier, 'import_received', done.append), \
+                patch.object(courier, 'check_payloads', done.append), \
                 patch.object(courier, 'send_due', done.append), \
                 patch.object(
                     courier, 'fetch_mailboxes', lambda _: 0), \
@@ -668,5 +669,5 @@ class CourierTestCase(unittest.TestCase):
                 patch.object(courier.logger, 'critical') as critical:
             pool.return_value.get.return_value = Message
             courier.exchange('x')
-        self.assertEqual(done, ['x'] * 3)
+        self.assertEqual(done, ['x'] * 4)
         critical.assert_called_once()

@@ -199,6 +199,9 @@ class FollowTestCase(unittest.TestCase):
             Purchase.edi_accept([purchase])
             run_tasks()
         self.assertEqual(self.waiting(deal.buyer), set())
+        deliver('order_change')
+        self.assertEqual(self.waiting(deal.seller), set())
+        deliver('order_response')
 
         shipment = deal.ship(sale)
         deliver('despatch_advice')

@@ -530,26 +530,47 @@ class ImportTestCase(DealTestCase):
 
     @with_transaction()
     def test_missing_invoice(self):
-        "Test an unknown currency and tax are given once"
+        "Test an unknown currency is given once, and an unknown tax made"
+        self.set_up_deal()
+        pool = Pool()
+        Mapping = pool.get('cooperative.edi.mapping')
+        invoice = self.foreign_invoice(rate='19.0', currency='ZZZ')
+        message, _ = self.vouch(self.buyer, invoice)
+        self.assertEqual(self.missing(message), ('currency', 'ZZZ'))
+        with self.buyer.context():
+            Mapping.write(list(message.missing), {
+                    'currency': self.buyer.company.currency.id})
+        message, _ = self.vouch(self.buyer, invoice)
+        self.assertEqual(self.missing(message), ('tax', '19 %'))
+        with self.buyer.context():
+            tax = self.buyer.tax("VAT 19 %", '0.19', 'purchase')
+        message, _ = self.vouch(self.buyer, invoice)
+        self.assertEqual(
+            (message.state, message.error), ('processed', None))
+        self.assertEqual(message.origin.lines[0].taxes, (tax,))
+
+    @with_transaction()
+    def test_tax_of_another_rate(self):
+        "Test the tax given for an unknown one must make the same total"
         self.set_up_deal()
         pool = Pool()
         Mapping = pool.get('cooperative.edi.mapping')
         with self.buyer.context():
             low = self.buyer.tax("VAT 7 %", '0.07', 'purchase')
-        invoice = self.foreign_invoice(rate='19.0', currency='ZZZ')
+        invoice = self.foreign_invoice(rate='19.0')
         message, _ = self.vouch(self.buyer, invoice)
-        for kind, code, value in [
-                ('currency', 'ZZZ', self.buyer.company.currency),
-                ('tax', '19 %', low)]:
-            self.assertEqual(message.state, 'held')
-            mapping, = message.missing
-            self.assertEqual((mapping.kind, mapping.code), (kind, code))
-            with self.buyer.context():
-                Mapping.write([mapping], {kind: value.id})
-            message, _ = self.vouch(self.buyer, invoice)
-        self.assertEqual(
-            (message.state, message.error), ('processed', None))
-        self.assertEqual(message.origin.lines[0].taxes, (low,))
+        self.assertEqual(self.missing(message), ('tax', '19 %'))
+        with self.buyer.context():
+            Mapping.write(list(message.missing), {'tax': low.id})
+        message, _ = self.vouch(self.buyer, invoice)
+        self.assertEqual(message.state, 'held')
+        self.assertIn('107.00', message.error)
+
+    def missing(self, message):
+        "Return what the held message misses, the only one"
+        self.assertEqual(message.state, 'held')
+        mapping, = message.missing
+        return mapping.kind, mapping.code
 
     @with_transaction()
     def test_missing_signed(self):

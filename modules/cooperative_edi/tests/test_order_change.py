@@ -98,15 +98,8 @@ class OrderTestCase(DealTestCase):
                 for line in order.lines))
 
     def resend(self, document, **values):
-        """Have the buyer, whose software checks nothing, send such a document;
-        return it as received"""
-        Message = Pool().get('cooperative.edi.message')
-        document = replace(document, **values)
-        with self.buyer.context(), unittest.mock.patch.object(
-                ubl.OrderChange, 'check', return_value=[]):
-            message = Message.send(self.buyer.relation, document)
-        received = receive(message)
-        process(received)
+        "Have the buyer send such a document; return it as received"
+        received = self.send(self.buyer, replace(document, **values))
         run_tasks()
         return received
 

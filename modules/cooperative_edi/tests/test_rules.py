@@ -83,7 +83,8 @@ class RulesTestCase(test_exchange.ExchangeTestCase):
 
     def send_broken(self):
         seller = invoice(self.anne.identifier, self.bruno.identifier).seller
-        return self.send_invoice('F0', seller=replace(seller, vat=None))
+        return self.send_invoice('F0', seller=replace(
+                seller, address=replace(seller.address, country=None)))
 
     def sequence(self):
         return self.read(self.anne, 'sent_sequence', model='peer')
@@ -123,8 +124,8 @@ class RulesTestCase(test_exchange.ExchangeTestCase):
         (state, error, data), = self.read(
             self.anne, 'state', 'error', 'data', id=broken)
         self.assertEqual((state, data), ('held', None))
-        self.assertIn('BR-S-02', error)
-        self.assertIn("VAT identifier", error)
+        self.assertIn('BR-08', error)
+        self.assertIn("postal address", error)
         self.assertEqual(len(self.calls), 1)
         self.round(self.bruno)
         self.assertEqual(

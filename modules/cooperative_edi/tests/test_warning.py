@@ -1,7 +1,6 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What is said before sending, and that a person read what was sent."""
-import datetime as dt
 import unittest
 from decimal import Decimal
 
@@ -64,11 +63,15 @@ class WarningTestCase(DealTestCase):
         Purchase = Pool().get('purchase.purchase')
         purchase = self.draft()
         peer = self.deal.buyer.peer
-        peer.silences = 3
-        peer.silent_until = dt.datetime.now() + dt.timedelta(days=1)
-        peer.save()
         with self.person(self.deal.buyer):
+            # As after a short cut
+            for _ in range(3):
+                peer.silent()
+            peer = peer.__class__(peer.id)
+            peer.relations[0].warn_peer(purchase)
             Purchase.quote([purchase])
+            for _ in range(4):
+                peer.silent()
             with self.assertRaises(PeerSilentWarning) as cm:
                 Purchase.confirm([purchase])
             self.assertIn(peer.name, cm.exception.message)

@@ -142,6 +142,11 @@ class Actor:
             'cooperative.edi.message', [('state', 'in', UNSETTLED)],
             ['rec_name', 'state', 'error'])
 
+    def newest_message(self):
+        "Return the id of the newest message, in a list"
+        return self.client.call(
+            'cooperative.edi.message', 'search', [], 0, 1, [('id', 'DESC')])
+
     # Trade
 
     def relate(self, actor, community=None, trust_party=None):

@@ -29,7 +29,7 @@ class World:
         self.web_root = web_root
         self.members = []
         self.actors = []
-        self._busy = []
+        self._busy = None
         self._threads = {}
         self._descriptions = {}
         self._specifications = []
@@ -137,17 +137,24 @@ class World:
 
     def settled(self):
         "Tell if no message is to be sent or imported any more"
-        # Who had something to do first, and all twice, as a message may go to
-        # one who was asked before
-        for actor in [*self._busy, *self.actors, *self.actors]:
+        # Asked twice, as a message may have gone to one who was asked before:
+        # it is new there
+        quiet = self._quiet()
+        return quiet is not None and quiet == self._quiet()
+
+    def _quiet(self):
+        """Return the newest message of each, None if something is under way.
+        Who was busy is asked first."""
+        newest = {}
+        for actor in sorted(self.actors, key=lambda a: a is not self._busy):
+            newest[actor] = actor.newest_message()
             for message in actor.unsettled():
-                if message['state'] not in STUCK:
-                    self._busy = [actor]
-                    return False
-                raise DemoError("{}: {rec_name}: {state}: {error}".format(
-                        actor.name, **message))
-        self._busy = []
-        return True
+                if message['state'] in STUCK:
+                    raise DemoError("{}: {rec_name}: {state}: {error}".format(
+                            actor.name, **message))
+                self._busy = actor
+                return
+        return newest
 
 
 def _enter(actor):
