@@ -134,6 +134,9 @@ class Company:
     def unsettled(self):
         return self.head.unsettled()
 
+    def newest_message(self):
+        return self.head.newest_message()
+
     def identify(self, kind='participant'):
         return self.head.identify(self.identifier, kind)
 
@@ -199,13 +202,14 @@ class Stage:
 
     settle = World.settle
     settled = World.settled
+    _quiet = World._quiet
 
     def __init__(self, backend=instance):
         self.backend = backend
         self.temporary = tempfile.TemporaryDirectory(prefix='scenarios-')
         self.folder = Path(self.temporary.name).resolve()
         self.actors = []
-        self._busy = []
+        self._busy = None
         self._descriptions = {}
 
     @functools.cached_property

@@ -8,11 +8,14 @@ from decimal import Decimal
 from xmlrpc.client import Fault
 
 from trycoton.command.client import MEANT, fault_text
+from trycoton.command.demo.actor import wait
 
 from ..partner.stage import product
 
 _numbers = itertools.count(1)
 TODAY = dt.date.today()
+PAYER = 'FR7630006000011234567890189'
+PAYEE = 'FR7630004000031234567890143'
 
 
 def refusal(call, *args):
@@ -125,7 +128,7 @@ def accepted_order(stage, buyer, *lines):
     purchase, sale = order(stage, buyer, *lines)
     sale.click('confirm')
     stage.settle()
-    purchase.reload()
+    reach(purchase, 'processing')
     sale.reload()
     return purchase, sale
 
@@ -154,10 +157,10 @@ def shipments_of(marc, sale, *states):
         if not states or s.state in states]
 
 
-def ship(marc, shipment, *quantities):
-    "Ship what is there, or only the quantities, in the order of the moves"
-    for move, quantity in zip(shipment.inventory_moves, quantities):
-        move.quantity = quantity
+def ship(marc, shipment, **quantities):
+    "Ship what is there, or other quantities by the name of the product"
+    for move in shipment.inventory_moves:
+        move.quantity = quantities.get(move.product.name, move.quantity)
     shipment.save()
     for button in ['assign_try', 'pick', 'pack', 'ship', 'do']:
         shipment.click(button)
@@ -170,10 +173,10 @@ def arrival(lucie, shipment):
         ('supplier.name', '=', shipment.company.party.name))
 
 
-def deliver(stage, buyer, sale, *quantities):
-    "Ship what the sale waits for, or only the quantities, and receive it"
+def deliver(stage, buyer, sale, **quantities):
+    "Ship what the sale waits for, or less, and receive it"
     shipment, = shipments_of(stage.seller.marc, sale, 'waiting')
-    ship(stage.seller.marc, shipment, *quantities)
+    ship(stage.seller.marc, shipment, **quantities)
     stage.settle()
     incoming = arrival(buyer.lucie, shipment)
     incoming.click('receive')
@@ -243,6 +246,96 @@ def books(invoice, bill):
     return ours['open']
 
 
+def bank_account(person, owner, iban):
+    "Return the IBAN at a bank, entered for the owner"
+    Account = person.model('bank.account')
+    account = Account()
+    account.bank = _bank(person)
+    account.owners.append(person.model('party.party')(owner.id))
+    number = account.numbers.new()
+    number.type = 'iban'
+    number.number = iban
+    account.save()
+    return account.numbers[0]
+
+
+def _bank(person):
+    Bank = person.model('bank')
+    if banks := Bank.find([]):
+        return banks[0]
+    party = person.model('party.party')(name="Crédit du Marché")
+    party.save()
+    bank = Bank(party=party, bic='BNPAFRPP')
+    bank.save()
+    return bank
+
+
+def sepa_journal(hugo, seller):
+    "Return the journal of SEPA transfers and the IBAN of the seller"
+    Journal = hugo.model('account.payment.journal')
+    if journals := Journal.find([('process_method', '=', 'sepa')]):
+        return journals[0], PAYEE
+    company, = hugo.find('company.company')
+    journal = Journal(name="SEPA", process_method='sepa')
+    journal.sepa_bank_account_number = bank_account(
+        hugo, company.party, PAYER)
+    journal.sepa_payable_flavor = 'pain.001.001.03'
+    journal.sepa_receivable_flavor = 'pain.008.001.02'
+    journal.clearing_account = hugo.find_one(
+        'account.account', ('code', '=', '581'))
+    journal.clearing_journal = hugo.find_one(
+        'account.journal', ('code', '=', 'CLEAR'))
+    journal.save()
+    bank_account(hugo, party(hugo, seller), PAYEE)
+    return journal, PAYEE
+
+
+def cash(person):
+    "Return the method by which the company pays and is paid in cash"
+    Method = person.model('account.invoice.payment.method')
+    if methods := Method.find([('name', '=', "Cash")]):
+        return methods[0]
+    Journal = person.model('account.journal')
+    journal = Journal(name="Cash", code='CASH', type='cash')
+    journal.save()
+    account = person.find_one('account.account', ('code', '=', '5311'))
+    method = Method(name="Cash", journal=journal)
+    method.credit_account = method.debit_account = account
+    method.save()
+    return method
+
+
+def announcement_of(claire, invoice):
+    "Return what the customer announced to pay of the invoice"
+    return claire.find_one(
+        'cooperative.edi.payment.announcement',
+        ('lines.invoice', '=', invoice.id))
+
+
+def statement(claire, payer, amount, text):
+    "Post the bank's statement of what was paid"
+    journal, = claire.find('account.statement.journal')
+    statement = claire.model('account.statement')(
+        name=text, journal=journal, total_amount=amount)
+    line = statement.lines.new()
+    line.number = '1'
+    line.date = TODAY
+    line.description = text
+    line.party = payer
+    line.amount = amount
+    statement.save()
+    statement.click('validate_statement')
+    statement.click('post')
+
+
+def reach(record, state):
+    "Wait until the record is in the state, to which a queued task brings it"
+    def reached():
+        record.reload()
+        return record.state == state
+    wait(reached, f"{record.rec_name} {state}", 60)
+
+
 def reload(*records):
     "Have the records be read again"
     for record in records:
@@ -250,8 +343,10 @@ def reload(*records):
 
 
 __all__ = [
-    'TODAY', 'accept', 'accepted_order', 'arrival', 'ask_cancellation',
-    'ask_change', 'bill_of', 'books', 'change_route', 'code', 'deliver',
-    'draft_purchase', 'drafts_of', 'invoiced', 'make_product', 'order',
-    'party', 'post', 'refusal', 'relation_of', 'reload', 'sale_of', 'ship',
-    'shipments_of']
+    'TODAY', 'accept', 'accepted_order', 'announcement_of', 'arrival',
+    'ask_cancellation', 'ask_change', 'bank_account', 'bill_of', 'books',
+    'cash', 'change_route', 'code', 'deliver', 'draft_purchase', 'drafts_of',
+    'invoiced', 'make_product', 'order', 'party', 'post', 'reach', 'refusal',
+    'relation_of', 'reload', 'sale_of', 'sepa_journal', 'ship', 'shipments_of',
+    'statement',
+    ]
