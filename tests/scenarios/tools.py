@@ -330,10 +330,15 @@ def statement(claire, payer, amount, text):
 
 def reach(record, state):
     "Wait until the record is in the state, to which a queued task brings it"
-    def reached():
+    until(record, lambda r: r.state == state)
+
+
+def until(record, condition):
+    "Wait until what is queued has made the record fulfil the condition"
+    def fulfilled():
         record.reload()
-        return record.state == state
-    wait(reached, f"{record.rec_name} {state}", 60)
+        return condition(record)
+    wait(fulfilled, f"what is expected of {record.rec_name}", 60)
 
 
 def reload(*records):
@@ -348,5 +353,5 @@ __all__ = [
     'cash', 'change_route', 'code', 'deliver', 'draft_purchase', 'drafts_of',
     'invoiced', 'make_product', 'order', 'party', 'post', 'reach', 'refusal',
     'relation_of', 'reload', 'sale_of', 'sepa_journal', 'ship', 'shipments_of',
-    'statement',
+    'statement', 'until',
     ]
