@@ -4,11 +4,15 @@
 directly and through a trust party"""
 import doctest
 import io
+import os
 import re
 import unittest
 from decimal import Decimal
 from pathlib import Path
 
+from trycoton.command import instance
+
+from .postgresql import open_backend
 from .stage import Stage
 
 FOLDER = Path(__file__).parent
@@ -16,6 +20,11 @@ OPTIONS = (
     doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     | doctest.REPORT_ONLY_FIRST_FAILURE | doctest.FAIL_FAST)
 ROUTES = ['direct', 'trust']
+# Else on PostgreSQL only these, as its databases take minutes to be made
+ALL = os.environ.get('TRYCOTON_SCENARIOS') == 'all'
+SOME = {
+    (f'scenario_{n}', 'trust')
+    for n in ['order', 'despatch', 'invoice', 'payment']}
 DECIMAL = re.compile(r"Decimal\('(-?[\d.]+)'\)")
 
 
@@ -68,13 +77,24 @@ class SQLiteTestCase(ScenarioTestCase):
 
     @classmethod
     def backend(cls):
-        from trycoton.command import instance
         return instance
+
+
+class PostgreSQLTestCase(ScenarioTestCase):
+    "Play scenarios on PostgreSQL"
+
+    @classmethod
+    def backend(cls):
+        backend = open_backend()
+        cls.addClassCleanup(backend.server.stop)
+        return backend
 
 
 for path in sorted(FOLDER.glob('scenario_*.rst')):
     for route in ROUTES:
         SQLiteTestCase.add(path, route)
+        if ALL or (path.stem, route) in SOME:
+            PostgreSQLTestCase.add(path, route)
 
 # It has no scenario of its own
 del ScenarioTestCase
