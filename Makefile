@@ -46,7 +46,8 @@ bench: $(VENV)/.installed
 
 soak: $(VENV)/.test
 	@TRYCOTON_SCENARIOS=$${TRYCOTON_SCENARIOS:-all} \
-		$(BIN)/python -m unittest -v tests.scenarios.test_scenarios
+		$(BIN)/python -m unittest -v tests.scenarios.test_scenarios \
+		tests.scenarios.test_postgresql
 	@TRYCOTON_FAULTS=$${TRYCOTON_FAULTS:-30} \
 		$(BIN)/python -m unittest -v tests.faults.test_faults
 	@TRYCOTON_FUZZ=$${TRYCOTON_FUZZ:-1800} \
