@@ -16,8 +16,7 @@ from trycoton.protocol import ubl
 
 from .document import ExchangeMixin, decimal, today
 from .exceptions import DocumentHeld, DocumentParked, DocumentRefused
-from .exceptions_document import (
-    InvoiceDifferenceWarning, InvoiceQueryError)
+from .exceptions_document import InvoiceDifferenceWarning, InvoiceQueryError
 
 STATES = [
     ('none', "None"),
@@ -305,8 +304,7 @@ class Document(metaclass=PoolMeta):
             invoice.total_amount < 0
             or invoice.sequence_type == 'credit_note')
         sign = -1 if credit else 1
-        seller = cls.us(invoice.company)
-        buyer = cls.party(invoice.relation.peer)
+        seller, buyer = cls._invoice_parties(invoice)
         taxes = cls._invoice_taxes(invoice, sign, seller)
         if any(t.category == 'O' for t in taxes):
             # No VAT number where no VAT applies
@@ -344,6 +342,11 @@ class Document(metaclass=PoolMeta):
             preceding=tuple(
                 ubl.Preceding(i.number, i.invoice_date)
                 for i in invoice.origin_invoices if i.number))
+
+    @classmethod
+    def _invoice_parties(cls, invoice):
+        "Return the seller and the buyer of the invoice"
+        return cls.us(invoice.company), cls.party(invoice.relation.peer)
 
     @classmethod
     def _invoice_orders(cls, invoice):

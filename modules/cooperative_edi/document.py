@@ -90,6 +90,29 @@ class ExchangeMixin(ProgressMixin):
                 ])
 
 
+class OrderMixin(ExchangeMixin):
+    "A purchase or a sale"
+    __slots__ = ()
+
+    def _edi_stop_lines(self, lines, invoices):
+        """Leave nothing to move or to invoice of the lines, whose moves are
+        cancelled, as are the invoices.
+        Tryton does not cancel an order that is processed."""
+        cls = self.__class__
+        cls.write([self], {
+                # Ignored, they would be credited to reach the quantity 0
+                'invoices_recreated': [('add', [i.id for i in invoices])],
+                })
+        for line in lines:
+            line.moves_ignored = [
+                m for m in line.moves if m.state == 'cancelled'
+                and m not in line.moves_recreated]
+            line.quantity = 0
+        lines[0].__class__.save(lines)
+        cls.store_cache([self])
+        cls.__queue__.process([self])
+
+
 class Document(Model):
     __name__ = 'cooperative.edi.document'
 
@@ -106,14 +129,20 @@ class Document(Model):
     def party(cls, actor):
         "Return the party of a peer or of one of our identities"
         party = actor.party
+        return cls.legal_party(
+            party, party.address_get(), identifier=actor.identifier)
+
+    @classmethod
+    def legal_party(cls, party, address, identifier=None):
+        "Return the party at the address"
         vat = party.edi_code('eu_vat')
         return ubl.Party(
-            identifier=actor.identifier,
+            identifier=identifier,
             name=party.name,
             legal_id=cls._legal_id(party),
             vat=vat,
             tax_id=None if vat else party.edi_code('fr_siren'),
-            address=cls.address(party.address_get()),
+            address=cls.address(address),
             email=party.email or None,
             phone=party.phone or party.mobile or None)
 

@@ -85,3 +85,15 @@ class PartyCountryWarning(UserWarning):
 
 class TaxCodeWarning(UserWarning):
     pass
+
+
+class FacturXStateError(UserError):
+    pass
+
+
+class FacturXMissingError(UserError):
+    pass
+
+
+class FacturXDocumentError(UserError):
+    pass

@@ -12,7 +12,7 @@ from trytond.wizard import Button, StateTransition, StateView, Wizard
 from trycoton.protocol import ubl
 from trycoton.protocol.ubl.change import CHANGED, DELETED, UNCHANGED
 
-from .document import ExchangeMixin, decimal, today
+from .document import OrderMixin, decimal, today
 from .exceptions import DocumentRefused
 from .exceptions_document import (
     OrderQuantityError, OrderRelationError, OrderRequestError,
@@ -33,7 +33,7 @@ ENDED = {'refused', 'cancelled'}
 REQUESTS = {'order_change': 'change', 'order_cancellation': 'cancellation'}
 
 
-class Purchase(ExchangeMixin, metaclass=PoolMeta):
+class Purchase(OrderMixin, metaclass=PoolMeta):
     __name__ = 'purchase.purchase'
 
     edi_state = fields.Selection(
@@ -452,28 +452,15 @@ class Purchase(ExchangeMixin, metaclass=PoolMeta):
             self._edi_stop()
 
     def _edi_stop(self):
-        """Expect nothing any more.
-        Tryton does not cancel a purchase that is processed."""
+        "Expect nothing any more"
         pool = Pool()
         Invoice = pool.get('account.invoice')
-        Line = pool.get('purchase.line')
         Move = pool.get('stock.move')
         lines = self.line_lines
         Move.cancel([m for m in self.moves if m.state in {'staging', 'draft'}])
         invoices = [i for i in self.invoices if i.state == 'draft']
         Invoice.cancel(invoices)
-        self.__class__.write([self], {
-                # Ignored, they would be credited to reach the quantity 0
-                'invoices_recreated': [('add', [i.id for i in invoices])],
-                })
-        for line in lines:
-            line.moves_ignored = [
-                m for m in line.moves if m.state == 'cancelled'
-                and m not in line.moves_recreated]
-            line.quantity = 0
-        Line.save(lines)
-        self.__class__.store_cache([self])
-        self.__class__.__queue__.process([self])
+        self._edi_stop_lines(lines, invoices)
 
 
 class Purchase_Amendment(metaclass=PoolMeta):

@@ -13,7 +13,7 @@ from trytond.pyson import Bool, Equal, Eval, If
 from trycoton.protocol import ubl
 from trycoton.protocol.ubl.change import DELETED
 
-from .document import ExchangeMixin, decimal, today
+from .document import OrderMixin, decimal, today
 from .exceptions import DocumentParked, DocumentRefused
 from .exceptions_document import (
     SaleChangeError, SaleLineAddedError, SaleProposedError)
@@ -32,7 +32,7 @@ UNPREPARED = {'draft', 'waiting'}
 SHIPPED = {'shipped', 'done'}
 
 
-class Sale(ExchangeMixin, metaclass=PoolMeta):
+class Sale(OrderMixin, metaclass=PoolMeta):
     __name__ = 'sale.sale'
 
     edi_state = fields.Selection(
@@ -397,29 +397,16 @@ class Sale(ExchangeMixin, metaclass=PoolMeta):
             cls.cancel([self])
 
     def _edi_stop(self):
-        """Deliver and invoice nothing any more.
-        Tryton does not cancel a sale that is processed."""
+        "Deliver and invoice nothing any more"
         pool = Pool()
         Invoice = pool.get('account.invoice')
-        Line = pool.get('sale.line')
         Shipment = pool.get('stock.shipment.out')
         lines = self.line_lines
         Shipment.cancel([s for s in self.shipments if s.state != 'cancelled'])
         invoices = [i for i in self.invoices
             if i.state in {'draft', 'validated'}]
         Invoice.cancel(invoices)
-        self.__class__.write([self], {
-                # Ignored, they would be credited to reach the quantity 0
-                'invoices_recreated': [('add', [i.id for i in invoices])],
-                })
-        for line in lines:
-            line.moves_ignored = [
-                m for m in line.moves if m.state == 'cancelled'
-                and m not in line.moves_recreated]
-            line.quantity = 0
-        Line.save(lines)
-        self.__class__.store_cache([self])
-        self.__class__.__queue__.process([self])
+        self._edi_stop_lines(lines, invoices)
 
 
 class Sale_Amendment(metaclass=PoolMeta):

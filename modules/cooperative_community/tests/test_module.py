@@ -517,7 +517,7 @@ class CooperativeCommunityTestCase(
             identity_of(self.member).roll_over()
         new = set(identity_of(self.member).public_keys()) - old
         self.assertEqual(len(new), 1)
-        deliver(self.member)
+        deliver(self.member, to=COMMUNITY)
         last = Directory.last(self.community)
         self.assertEqual(set(last.content.keys(MEMBER)), old | new)
         Directory.synchronise(joined, Response(last))

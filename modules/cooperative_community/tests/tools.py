@@ -122,13 +122,15 @@ def sent(company):
             ], order=[('id', 'ASC')])
 
 
-def deliver(company):
-    "Bring the statements of the company to whom they are for"
+def deliver(company, to=None):
+    """Bring the statements of the company to whom they are for, or only those
+    to the recipient"""
     pool = Pool()
     Message = pool.get('cooperative.edi.message')
     for message in sent(company):
-        if not isinstance(
-                envelope.parse(bytes(message.data)), envelope.Statement):
+        if (to not in {None, message.recipient}
+                or not isinstance(
+                    envelope.parse(bytes(message.data)), envelope.Statement)):
             continue
         with Transaction().set_context(company=None):
             received, _ = Message.receive(

@@ -380,6 +380,39 @@ class DealTestCase(unittest.TestCase):
                 ])
         return invoice
 
+    def new_invoice(self, *lines):
+        """Return the draft invoice of the seller: description, quantity,
+        unit, price and taxes of each line"""
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        Line = pool.get('account.invoice.line')
+        seller = self.seller
+        with seller.context():
+            invoice = Invoice(
+                company=seller.company, type='out',
+                party=seller.peer.party, currency=seller.company.currency)
+            invoice.set_journal()
+            invoice.on_change_party()
+            invoice.lines = [Line(
+                    type='line', description=description, quantity=quantity,
+                    unit=unit, account=seller.revenue,
+                    unit_price=Decimal(price), taxes=list(taxes))
+                for description, quantity, unit, price, *taxes in lines]
+            invoice.save()
+        return invoice
+
+    def issue(self, *lines, tax=None):
+        "Post an invoice of the seller without order; return its document"
+        taxes = [tax] if tax else []
+        invoice = self.new_invoice(*(
+                (description, quantity, None, price, *taxes)
+                for description, quantity, price in lines))
+        self.post(self.seller, invoice)
+        document = deliver('invoice')
+        self.check(document)
+        self.assertEqual(document.total, invoice.total_amount)
+        return document
+
     def check(self, document):
         self.assertEqual(list(document.check()), [])
         self.assertEqual(ubl.parse(document.to_bytes()), document)
@@ -703,30 +736,6 @@ class DocumentsTestCase(DealTestCase):
         self.check(response)
         self.assertEqual(purchase.state, 'cancelled')
         self.assertIn("Not an approved offer", purchase.edi_answer)
-
-    def issue(self, *lines, tax=None):
-        "Post an invoice of the seller without order; return its document"
-        pool = Pool()
-        Invoice = pool.get('account.invoice')
-        Line = pool.get('account.invoice.line')
-        seller = self.seller
-        with seller.context():
-            invoice = Invoice(
-                company=seller.company, type='out',
-                party=seller.peer.party, currency=seller.company.currency)
-            invoice.set_journal()
-            invoice.on_change_party()
-            invoice.lines = [Line(
-                    type='line', description=description, quantity=quantity,
-                    account=seller.revenue, unit_price=Decimal(price),
-                    taxes=[tax] if tax else [])
-                for description, quantity, price in lines]
-            invoice.save()
-        self.post(seller, invoice)
-        document = deliver('invoice')
-        self.check(document)
-        self.assertEqual(document.total, invoice.total_amount)
-        return document
 
     @with_transaction()
     def test_invoice_without_order(self):

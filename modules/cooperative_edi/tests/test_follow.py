@@ -1,16 +1,13 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """Where documents are, and what waits for a person."""
-import unittest
 
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
-from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
-from . import test_documents as documents
-from .test_documents import deliver, run_tasks
-from .tools import configure
+from .test_documents import DealTestCase, deliver, run_tasks
 
 
 def user(side, *groups):
@@ -35,18 +32,8 @@ def as_user(user, side):
         _check_access=True, groups=[g.id for g in user.groups])
 
 
-class FollowTestCase(unittest.TestCase):
+class FollowTestCase(DealTestCase):
     "Test the follow-up of documents"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        activate_module(documents.MODULES)
-
-    def setUp(self):
-        super().setUp()
-        configure()
-        self.deal = documents.DocumentsTestCase()
 
     def progress(self, side, record):
         "Return the progress that is shown, which can be searched"
@@ -71,32 +58,31 @@ class FollowTestCase(unittest.TestCase):
     @with_transaction()
     def test_order(self):
         "Test both sides see where an order is, and its answer in words"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         Message = Pool().get('cooperative.edi.message')
         Sale = Pool().get('sale.sale')
-        company = deal.buyer.company
+        company = self.buyer.company
         company.timezone = 'Asia/Tokyo'
         company.save()
-        purchase = deal.purchase(MIEL=(10, '12'))
-        self.assertEqual(self.progress(deal.buyer, purchase), 'waiting')
+        purchase = self.purchase(MIEL=(10, '12'))
+        self.assertEqual(self.progress(self.buyer, purchase), 'waiting')
         sent, = purchase.edi_messages
 
         def fail():
             sent.fail("closed")
-            self.assertEqual(self.progress(deal.buyer, purchase), 'failed')
+            self.assertEqual(self.progress(self.buyer, purchase), 'failed')
             self.assertIn("closed", self.story(purchase))
             sent.error, sent.state = None, 'waiting'
             sent.save()
         fail()
-        sale = deal.sale(deliver('order'))
+        sale = self.sale(deliver('order'))
         # the wire of the tests gives no receipt
-        self.assertEqual(self.progress(deal.buyer, purchase), 'sent')
+        self.assertEqual(self.progress(self.buyer, purchase), 'sent')
         received, = [
             m for m in sale.edi_messages if m.direction == 'in']
         sent.accept_receipt(received_answer(received))
         sent = Message(sent.id)
-        self.assertEqual(self.progress(deal.buyer, purchase), 'delivered')
+        self.assertEqual(self.progress(self.buyer, purchase), 'delivered')
         exchange, = purchase.edi_exchanges
         self.assertEqual(
             exchange.delivered, received.stored.replace(microsecond=0))
@@ -106,14 +92,14 @@ class FollowTestCase(unittest.TestCase):
         self.assertIn(f'{hours:02}:', local)
 
         deliver('order_response')
-        self.assertEqual(self.progress(deal.buyer, purchase), 'delivered')
-        self.assertEqual(self.progress(deal.seller, sale), 'received')
-        with deal.seller.context():
+        self.assertEqual(self.progress(self.buyer, purchase), 'delivered')
+        self.assertEqual(self.progress(self.seller, sale), 'received')
+        with self.seller.context():
             Sale.write([sale], {'edi_answer': "Plus de miel"})
             Sale.cancel([sale])
-        self.assertEqual(self.progress(deal.seller, sale), 'waiting')
+        self.assertEqual(self.progress(self.seller, sale), 'waiting')
         deliver('order_response')
-        self.assertEqual(self.progress(deal.buyer, purchase), 'answered')
+        self.assertEqual(self.progress(self.buyer, purchase), 'answered')
         order = [e for e in purchase.edi_exchanges if e.kind == 'order'][0]
         self.assertEqual(order.answer, "refused\nPlus de miel")
         self.assertIn("Plus de miel", order.story)
@@ -122,30 +108,29 @@ class FollowTestCase(unittest.TestCase):
     @with_transaction()
     def test_rights(self):
         "Test a seller follows sales without reading messages or purchases"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         pool = Pool()
         Exchange = pool.get('cooperative.edi.exchange')
         Message = pool.get('cooperative.edi.message')
         Sale = pool.get('sale.sale')
         Waiting = pool.get('cooperative.edi.waiting')
-        deal.purchase(MIEL=(10, '12'))
-        sale = deal.sale(deliver('order'))
-        seller = user(deal.seller, 'sale.group_sale')
-        buyer = user(deal.seller, 'purchase.group_purchase')
-        nobody = user(deal.seller, 'stock.group_stock')
+        self.purchase(MIEL=(10, '12'))
+        sale = self.sale(deliver('order'))
+        seller = user(self.seller, 'sale.group_sale')
+        buyer = user(self.seller, 'purchase.group_purchase')
+        nobody = user(self.seller, 'stock.group_stock')
         other = user(
-            deal.buyer, 'sale.group_sale', 'cooperative_edi.group_edi')
+            self.buyer, 'sale.group_sale', 'cooperative_edi.group_edi')
         for person, side, found in [
-                (seller, deal.seller, 1), (buyer, deal.seller, 0),
-                (nobody, deal.seller, 0), (other, deal.buyer, 0)]:
+                (seller, self.seller, 1), (buyer, self.seller, 0),
+                (nobody, self.seller, 0), (other, self.buyer, 0)]:
             set_user, set_context = as_user(person, side)
             with self.subTest(person.login), set_user, set_context:
                 self.assertEqual(Waiting.search([], count=True), found)
                 self.assertEqual(Exchange.search([
                             ('origin', '=', str(sale))], count=True),
                     2 * found)
-        set_user, set_context = as_user(seller, deal.seller)
+        set_user, set_context = as_user(seller, self.seller)
         with set_user, set_context:
             values, = Sale.read(
                 [sale.id], ['edi_progress', 'edi_exchanges'])
@@ -173,8 +158,7 @@ class FollowTestCase(unittest.TestCase):
     @with_transaction()
     def test_waiting(self):
         "Test what waits appears, and disappears once it is decided"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         pool = Pool()
         Invoice = pool.get('account.invoice')
         Message = pool.get('cooperative.edi.message')
@@ -182,77 +166,76 @@ class FollowTestCase(unittest.TestCase):
         Relation = pool.get('cooperative.edi.relation')
         SaleLine = pool.get('sale.line')
         Shipment = pool.get('stock.shipment.out')
-        purchase = deal.purchase(MIEL=(10, '12'))
-        self.assertEqual(self.waiting(deal.buyer), set())
-        sale = deal.sale(deliver('order'))
+        purchase = self.purchase(MIEL=(10, '12'))
+        self.assertEqual(self.waiting(self.buyer), set())
+        sale = self.sale(deliver('order'))
         deliver('order_response')
         self.assertEqual(
-            self.waiting(deal.seller), {('answer_order', sale)})
-        with deal.seller.context():
+            self.waiting(self.seller), {('answer_order', sale)})
+        with self.seller.context():
             SaleLine.write(list(sale.lines), {'quantity': 6})
-        deal.accept(sale)
-        self.assertEqual(self.waiting(deal.seller), set())
+        self.accept(sale)
+        self.assertEqual(self.waiting(self.seller), set())
         deliver('order_response')
         self.assertEqual(
-            self.waiting(deal.buyer), {('accept_changes', purchase)})
-        with deal.buyer.context():
+            self.waiting(self.buyer), {('accept_changes', purchase)})
+        with self.buyer.context():
             Purchase.edi_accept([purchase])
             run_tasks()
-        self.assertEqual(self.waiting(deal.buyer), set())
+        self.assertEqual(self.waiting(self.buyer), set())
         deliver('order_change')
-        self.assertEqual(self.waiting(deal.seller), set())
+        self.assertEqual(self.waiting(self.seller), set())
         deliver('order_response')
 
-        shipment = deal.ship(sale)
+        shipment = self.ship(sale)
         deliver('despatch_advice')
-        deal.receive(honey=5)
+        self.receive(honey=5)
         deliver('receipt_advice')
         self.assertEqual(
-            self.waiting(deal.seller), {('credit', shipment)})
+            self.waiting(self.seller), {('credit', shipment)})
         invoice, = sale.invoices
-        deal.post(deal.seller, invoice)
-        bill = deal.invoice(deliver('invoice'))
+        self.post(self.seller, invoice)
+        bill = self.invoice(deliver('invoice'))
         self.assertEqual(
-            self.waiting(deal.buyer), {('check_invoice', bill)})
-        with deal.seller.context():
+            self.waiting(self.buyer), {('check_invoice', bill)})
+        with self.seller.context():
             Shipment.edi_credit([shipment])
-        self.assertEqual(self.waiting(deal.seller), set())
-        with deal.buyer.context():
+        self.assertEqual(self.waiting(self.seller), set())
+        with self.buyer.context():
             Invoice.write([bill], {'edi_answer': "Trop cher"})
             Invoice.cancel([bill])
         deliver('invoice_response')
-        self.assertEqual(self.waiting(deal.buyer), set())
+        self.assertEqual(self.waiting(self.buyer), set())
         self.assertEqual(
-            self.waiting(deal.seller), {('settle', invoice)})
+            self.waiting(self.seller), {('settle', invoice)})
         self.assertEqual(
             [e.answer for e in invoice.edi_exchanges
                 if e.kind == 'invoice'], ["refused\nTrop cher"])
 
         message, *_ = Message.search([
-                ('company', '=', deal.buyer.company.id),
+                ('company', '=', self.buyer.company.id),
                 ('direction', '=', 'out')])
         message.fail("gone")
-        with deal.buyer.context():
+        with self.buyer.context():
             relation = Relation(
-                company=deal.buyer.company, peer=deal.buyer.peer,
+                company=self.buyer.company, peer=self.buyer.peer,
                 state='proposed', proposed_by='peer')
             relation.save()
         self.assertEqual(
-            self.waiting(deal.buyer),
+            self.waiting(self.buyer),
             {('retry', message), ('answer_relation', relation)})
 
     @with_transaction()
     def test_open(self):
         "Test opening what waits shows the record"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         pool = Pool()
         Open = pool.get('cooperative.edi.waiting.open', type='wizard')
         Waiting = pool.get('cooperative.edi.waiting')
-        deal.purchase(MIEL=(10, '12'))
-        sale = deal.sale(deliver('order'))
-        person = user(deal.seller, 'sale.group_sale')
-        set_user, set_context = as_user(person, deal.seller)
+        self.purchase(MIEL=(10, '12'))
+        sale = self.sale(deliver('order'))
+        person = user(self.seller, 'sale.group_sale')
+        set_user, set_context = as_user(person, self.seller)
         with set_user, set_context:
             waiting, = Waiting.search([])
             with Transaction().set_context(
@@ -268,19 +251,18 @@ class FollowTestCase(unittest.TestCase):
     @with_transaction()
     def test_payment(self):
         "Test a payment shows where its announcement is"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         Announcement = Pool().get('cooperative.edi.payment.announcement')
         Payment = Pool().get('account.payment')
-        bill = deal.invoice(deal.issue(("Cotisation", 1, '50')))
-        deal.post(deal.buyer, bill)
-        deal.transfer([bill])
+        bill = self.invoice(self.issue(("Cotisation", 1, '50')))
+        self.post(self.buyer, bill)
+        self.transfer([bill])
         payment, = Payment.search([])
         exchange, = payment.edi_exchanges
         self.assertEqual(
             (exchange.kind, exchange.state), ('remittance_advice', 'waiting'))
         deliver('remittance_advice')
-        with deal.seller.context():
+        with self.seller.context():
             announcement, = Announcement.search([])
             self.assertEqual(announcement.edi_progress, 'received')
 

@@ -2,25 +2,23 @@
 # this repository contains the full copyright notices and license terms.
 """Messages that do not go through: delays, operators and other routes."""
 import datetime as dt
-import unittest
 import uuid
 from contextlib import ExitStack
 from unittest.mock import patch
 
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
-from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
 from cooperative_edi import client
 from cooperative_edi.exceptions import DocumentHeld
 from trycoton.protocol import signature
 
-from . import test_documents as documents
-from .test_documents import deliver
+from .test_documents import DealTestCase, deliver
 from .test_exchange import InstancesTestCase
 from .test_follow import as_user, user
-from .tools import configure, invoice, now
+from .tools import invoice, now
 
 
 class Clock:
@@ -347,18 +345,8 @@ class RouteTestCase(InstancesTestCase):
             self.read(self.anne, 'state', id=sent), ['cancelled'])
 
 
-class GiveUpTestCase(unittest.TestCase):
+class GiveUpTestCase(DealTestCase):
     "Test what giving up a message means for its record"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        activate_module(documents.MODULES)
-
-    def setUp(self):
-        super().setUp()
-        configure()
-        self.deal = documents.DocumentsTestCase()
 
     def give_up(self, side, message, *groups):
         pool = Pool()
@@ -375,23 +363,22 @@ class GiveUpTestCase(unittest.TestCase):
     @with_transaction()
     def test_order(self):
         "Test an order given up is a draft again, to order elsewhere"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         Message = Pool().get('cooperative.edi.message')
         Purchase = Pool().get('purchase.purchase')
-        purchase = deal.purchase(MIEL=(10, '12'))
+        purchase = self.purchase(MIEL=(10, '12'))
         message, = purchase.edi_messages
         message.fail("down")
         with self.assertRaises(AccessError):
-            self.give_up(deal.buyer, message, 'cooperative_edi.group_edi')
-        self.give_up(deal.buyer, message, 'cooperative_edi.group_edi_admin')
+            self.give_up(self.buyer, message, 'cooperative_edi.group_edi')
+        self.give_up(self.buyer, message, 'cooperative_edi.group_edi_admin')
         purchase = Purchase(purchase.id)
         self.assertEqual(
             (purchase.state, purchase.edi_state, purchase.edi_answer),
             ('draft', 'none', "Closed for good"))
         self.assertEqual(purchase.edi_progress, 'cancelled')
         self.assertEqual(Message(message.id).error, "Closed for good")
-        with deal.buyer.context():
+        with self.buyer.context():
             Purchase.quote([purchase])
             Purchase.confirm([purchase])
         self.assertEqual(purchase.edi_progress, 'waiting')
@@ -399,19 +386,18 @@ class GiveUpTestCase(unittest.TestCase):
     @with_transaction()
     def test_invoice(self):
         "Test an invoice given up says that it was not sent"
-        deal = self.deal
-        deal.set_up_deal()
+        self.set_up_deal()
         Invoice = Pool().get('account.invoice')
-        deal.purchase(CONSEIL=(2, '450'))
-        sale = deal.sale(deliver('order'))
-        deal.accept(sale)
+        self.purchase(CONSEIL=(2, '450'))
+        sale = self.sale(deliver('order'))
+        self.accept(sale)
         deliver('order_response')
         invoice, = sale.invoices
-        deal.post(deal.seller, invoice)
+        self.post(self.seller, invoice)
         message, = [
             m for m in invoice.edi_messages if m.kind == 'invoice']
         self.give_up(
-            deal.seller, message, 'cooperative_edi.group_edi_admin')
+            self.seller, message, 'cooperative_edi.group_edi_admin')
         invoice = Invoice(invoice.id)
         self.assertEqual(
             (invoice.state, invoice.edi_state, invoice.edi_answer),

@@ -35,27 +35,6 @@ def ledger(invoice, sign):
 class TaxesTestCase(DealTestCase):
     "Test taxes, discounts and rounding of invoices"
 
-    def new_invoice(self, *lines):
-        """Return the draft invoice of the seller: description, quantity,
-        unit, price and taxes of each line"""
-        pool = Pool()
-        Invoice = pool.get('account.invoice')
-        Line = pool.get('account.invoice.line')
-        seller = self.seller
-        with seller.context():
-            invoice = Invoice(
-                company=seller.company, type='out',
-                party=seller.peer.party, currency=seller.company.currency)
-            invoice.set_journal()
-            invoice.on_change_party()
-            invoice.lines = [Line(
-                    type='line', description=description, quantity=quantity,
-                    unit=unit, account=seller.revenue, unit_price=D(price),
-                    taxes=list(taxes))
-                for description, quantity, unit, price, *taxes in lines]
-            invoice.save()
-        return invoice
-
     def credit(self, invoice):
         Invoice = Pool().get('account.invoice')
         with self.seller.context():

@@ -275,10 +275,8 @@ class Story:
         purchase.click('edi_accept')
         self.world.settle()
         for deal in self.deals:
-            deal.purchase.reload()
-            if deal.purchase.state != 'processing':
-                raise DemoError(
-                    f"{deal.purchase.rec_name} is {deal.purchase.state}")
+            # What a message sets off goes on after it has taken effect
+            wait(deal.is_processed, f"the processing of {deal.number}")
 
     def _answer(self, deal):
         sale = deal.sale = deal.seller.sale(deal.buyer, deal.number)
@@ -398,3 +396,8 @@ class Deal:
 
     def __str__(self):
         return f"{self.buyer.name} > {self.seller.name}"
+
+    def is_processed(self):
+        "Tell if both sides have agreed"
+        self.purchase.reload()
+        return self.purchase.state == 'processing'

@@ -6,19 +6,12 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .common import (
-    ADDRESS, CHARGES, CONTACT, ENDPOINT, ISSUE_DATE, ITEM, LEGAL, VAT, Address,
-    Charge, Party, Priced, address, head, item, party, price, totals)
-from .order import PROFILES, OrderLine
-from .schema import (
-    Amount, Broken, Code, Date, Document, Echo, Group, Integer, Many, Quantity,
-    Refused, Text, Time)
+from .common import CHARGES, ISSUE_DATE, Address, Charge, Party, Priced, head
+from .order import (
+    BUYER, DELIVERY, PROFILES, SELLER, TOTALS, OrderLine, order_lines)
+from .schema import Broken, Code, Date, Document, Integer, Text, Time
 
 ADDED, DELETED, CHANGED, UNCHANGED = CODES = ['1', '2', '3', '4']
-BUYER = party('cac:BuyerCustomerParty/cac:Party', 'buyer',
-    ENDPOINT, ADDRESS, VAT, LEGAL, CONTACT, required=True)
-SELLER = party('cac:SellerSupplierParty/cac:Party', 'seller',
-    ENDPOINT, ADDRESS, LEGAL, CONTACT, required=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,28 +65,12 @@ class OrderChange(Priced, Document):
         Text('cac:OrderReference/cbc:ID', 'order_number', required=True),
         BUYER,
         SELLER,
-        Group('cac:Delivery',
-            address('cac:DeliveryLocation/cac:Address', 'delivery_address'),
-            Date('cac:RequestedDeliveryPeriod/cbc:EndDate',
-                'delivery_date')),
+        DELIVERY,
         CHARGES,
-        Amount('cac:TaxTotal/cbc:TaxAmount', 'tax'),
-        totals('cac:AnticipatedMonetaryTotal',
-            Echo(Amount('cbc:PayableAmount', 'total'))),
-        Many('cac:OrderLine', 'lines', OrderChangeLine, (
-                Text('cbc:Note', 'note'),
-                Group('cac:LineItem',
-                    Text('cbc:ID', 'id', required=True),
-                    Code('cbc:LineStatusCode', 'code', CODES, required=True),
-                    Quantity('cbc:Quantity', 'quantity', required=True),
-                    Amount('cbc:LineExtensionAmount', 'amount'),
-                    Date('cac:Delivery/cac:RequestedDeliveryPeriod'
-                        '/cbc:EndDate', 'delivery_date'),
-                    Refused('cac:AllowanceCharge'),
-                    price(),
-                    item('cac:Item', *ITEM, required=True),
-                    required=True),
-                ), required=True),
+        *TOTALS,
+        order_lines(
+            OrderChangeLine,
+            Code('cbc:LineStatusCode', 'code', CODES, required=True)),
         )
 
     def check(self):

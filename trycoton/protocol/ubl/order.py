@@ -16,6 +16,38 @@ PROFILES = [
     'urn:fdc:peppol.eu:poacc:bis:ordering:3',
     'urn:fdc:peppol.eu:poacc:bis:order_only:3',
     ]
+BUYER = party('cac:BuyerCustomerParty/cac:Party', 'buyer',
+    ENDPOINT, ADDRESS, VAT, LEGAL, CONTACT, required=True)
+SELLER = party('cac:SellerSupplierParty/cac:Party', 'seller',
+    ENDPOINT, ADDRESS, LEGAL, CONTACT, required=True)
+DELIVERY = Group('cac:Delivery',
+    address('cac:DeliveryLocation/cac:Address', 'delivery_address'),
+    Date('cac:RequestedDeliveryPeriod/cbc:EndDate', 'delivery_date'))
+TOTALS = [
+    Amount('cac:TaxTotal/cbc:TaxAmount', 'tax'),
+    totals('cac:AnticipatedMonetaryTotal',
+        Echo(Amount('cbc:PayableAmount', 'total'))),
+    ]
+
+
+def order_lines(Line, *status):
+    """Return the part of the schema that lists what is ordered.
+    Line is an OrderLine; status is what tells the status of a line, if any
+    does (T01 and T114, cac:OrderLine)."""
+    return Many('cac:OrderLine', 'lines', Line, (
+            Text('cbc:Note', 'note'),
+            Group('cac:LineItem',
+                Text('cbc:ID', 'id', required=True),
+                *status,
+                Quantity('cbc:Quantity', 'quantity', required=True),
+                Amount('cbc:LineExtensionAmount', 'amount'),
+                Date('cac:Delivery/cac:RequestedDeliveryPeriod'
+                    '/cbc:EndDate', 'delivery_date'),
+                Refused('cac:AllowanceCharge'),
+                price(),
+                item('cac:Item', *ITEM, required=True),
+                required=True),
+            ), required=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,29 +92,10 @@ class Order(Priced, Document):
         Text('cbc:Note', 'note'),
         Text('cbc:DocumentCurrencyCode', 'currency', required=True),
         Date('cac:ValidityPeriod/cbc:EndDate', 'valid_to'),
-        party('cac:BuyerCustomerParty/cac:Party', 'buyer',
-            ENDPOINT, ADDRESS, VAT, LEGAL, CONTACT, required=True),
-        party('cac:SellerSupplierParty/cac:Party', 'seller',
-            ENDPOINT, ADDRESS, LEGAL, CONTACT, required=True),
-        Group('cac:Delivery',
-            address('cac:DeliveryLocation/cac:Address', 'delivery_address'),
-            Date('cac:RequestedDeliveryPeriod/cbc:EndDate',
-                'delivery_date')),
+        BUYER,
+        SELLER,
+        DELIVERY,
         CHARGES,
-        Amount('cac:TaxTotal/cbc:TaxAmount', 'tax'),
-        totals('cac:AnticipatedMonetaryTotal',
-            Echo(Amount('cbc:PayableAmount', 'total'))),
-        Many('cac:OrderLine', 'lines', OrderLine, (
-                Text('cbc:Note', 'note'),
-                Group('cac:LineItem',
-                    Text('cbc:ID', 'id', required=True),
-                    Quantity('cbc:Quantity', 'quantity', required=True),
-                    Amount('cbc:LineExtensionAmount', 'amount'),
-                    Date('cac:Delivery/cac:RequestedDeliveryPeriod'
-                        '/cbc:EndDate', 'delivery_date'),
-                    Refused('cac:AllowanceCharge'),
-                    price(),
-                    item('cac:Item', *ITEM, required=True),
-                    required=True),
-                ), required=True),
+        *TOTALS,
+        order_lines(OrderLine),
         )

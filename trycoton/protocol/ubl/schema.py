@@ -28,9 +28,17 @@ NAMESPACES = {
     'cac': UBL + 'CommonAggregateComponents-2',
     'cbc': UBL + 'CommonBasicComponents-2',
     }
+CII = 'urn:un:unece:uncefact:data:standard:'
+CII_NAMESPACES = {
+    'rsm': CII + 'CrossIndustryInvoice:100',
+    'ram': CII + 'ReusableAggregateBusinessInformationEntity:100',
+    'udt': CII + 'UnqualifiedDataType:100',
+    'qdt': CII + 'QualifiedDataType:100',
+    }
 SPACES = ' \t\r\n'
 MAX_DIGITS = 40
 
+_namespaces = {**NAMESPACES, **CII_NAMESPACES}
 _decimal = re.compile(r'[+-]?(\d+(\.\d*)?|\.\d+)', re.ASCII)
 _date = re.compile(r'\d{4}-\d\d-\d\d', re.ASCII)
 _time = re.compile(
@@ -196,7 +204,7 @@ def _create(parent, path):
         if step != '.':
             prefix, _, name = step.partition(':')
             parent = etree.SubElement(
-                parent, f'{{{NAMESPACES[prefix]}}}{name}')
+                parent, f'{{{_namespaces[prefix]}}}{name}')
     return parent
 
 
@@ -461,6 +469,15 @@ class Group(Node):
                 node.write(element, scope)
             if not len(element):
                 raise Malformed(f"{self.path} needs a value.")
+
+
+class Section(Group):
+    "A group that is written even when there is nothing in it"
+
+    def write(self, parent, scope):
+        element = _create(parent, self.path)
+        for node in self.nodes:
+            node.write(element, scope)
 
 
 class One(Node):
