@@ -28,8 +28,9 @@ def find_programs():
 class Postgres:
     "A server on a loopback port, with its data in a folder that goes away"
 
-    def __init__(self, programs):
+    def __init__(self, programs, fsync='off'):
         self.programs = programs
+        self.fsync = fsync
         self.folder = Path(tempfile.mkdtemp(prefix='postgresql-'))
         self.user = 'tryton'
         with socket.socket() as sock:
@@ -63,9 +64,8 @@ class Postgres:
                     self.programs / 'postgres', '-D', data,
                     '-p', str(self.port), '-c', 'listen_addresses=127.0.0.1',
                     '-c', f'unix_socket_directories={self.folder}',
-                    '-c', 'fsync=off', '-c', 'full_page_writes=off',
-                    # The queries are short and the tables small
-                    '-c', 'jit=off', '-c', 'autovacuum=off'],
+                    '-c', f'fsync={self.fsync}',
+                    '-c', f'full_page_writes={self.fsync}'],
                 stdout=log, stderr=log, **options)
         limit = time.monotonic() + 30
         while True:

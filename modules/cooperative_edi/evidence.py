@@ -9,7 +9,7 @@ from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from trycoton.protocol import canonical, envelope, evidence, ubl
+from trycoton.protocol import canonical, evidence
 from trycoton.protocol.entry import Record
 from trycoton.protocol.errors import ProtocolError
 
@@ -48,10 +48,8 @@ class Message(metaclass=PoolMeta):
     @property
     def document_references(self):
         "The numbered documents that the message is about"
-        parsed = envelope.parse(bytes(self.data))
-        if isinstance(parsed, envelope.Envelope):
-            return set(_references(ubl.parse(parsed.payload)))
-        return set()
+        document = self.document
+        return set(_references(document)) if document else set()
 
     @classmethod
     def deal(cls, messages):

@@ -14,7 +14,6 @@ from trytond.tools import grouped_slice
 from trytond.tools.timezone import UTC, get_tzinfo
 from trytond.transaction import Transaction, without_check_access
 
-from trycoton.protocol import envelope, ubl
 from trycoton.protocol.entry import Record
 from trycoton.protocol.receipt import Receipt
 
@@ -78,12 +77,9 @@ class Message(metaclass=PoolMeta):
         message._set_code(document)
         return message
 
-    @classmethod
-    def _store(cls, identity, peer, relation, header, document, *args):
-        message = super()._store(
-            identity, peer, relation, header, document, *args)
-        message._set_code(document)
-        return message
+    def prepare(self, content):
+        super().prepare(content)
+        self._set_code(content)
 
     def _set_code(self, document):
         if code := getattr(document, 'code', None):
@@ -144,10 +140,8 @@ class Message(metaclass=PoolMeta):
 
     @property
     def answer_in_words(self):
-        parsed = envelope.parse(bytes(self.data))
-        if isinstance(parsed, envelope.Envelope):
-            return in_words(ubl.parse(parsed.payload))
-        return ''
+        document = self.document
+        return in_words(document) if document else ''
 
     @property
     def story(self):

@@ -1,8 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import datetime as dt
+from functools import lru_cache
 
 import trytond.config as config
+from sql import Null
 from trytond.i18n import gettext
 from trytond.model import ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool
@@ -42,9 +44,14 @@ def aware(time):
     return time.replace(tzinfo=dt.timezone.utc)
 
 
+@lru_cache(maxsize=1024)
 def public_key(purpose, text):
     use = 'enc' if purpose == 'encryption' else 'sig'
     return signature.PublicKey(use, signature.b64url_decode(text))
+
+
+# Kept in the memory of the process only, beside what OpenSSL makes of it
+_loaded = lru_cache(maxsize=256)(signature.SigningKey.from_bytes)
 
 
 class Identity(ModelSQL, ModelView):
@@ -181,6 +188,16 @@ class Identity(ModelSQL, ModelView):
         identity, = identities
         return identity
 
+    @classmethod
+    def named(cls, identifier):
+        "Return the identity of that identifier, or None"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(table.id, table.company,
+                where=table.identifier == identifier))
+        for id_, company in cursor.fetchall():
+            return cls(id_, company=company, identifier=identifier)
+
     @property
     def signing_key(self):
         for key in self.keys:
@@ -193,17 +210,17 @@ class Identity(ModelSQL, ModelView):
 
     def sign(self, data, typ):
         "Return the detached signature of the bytes"
-        return signature.sign(
-            data, typ, signature.SigningKey.from_bytes(
-                keystore.unseal(self.signing_key)))
+        pool = Pool()
+        Key = pool.get('cooperative.edi.identity.key')
+        return signature.sign(data, typ, Key.secret(self))
 
     def token(self, audience, method, path, time=None):
         "Return what authenticates a request to the audience for a minute"
-        key = signature.SigningKey.from_bytes(
-            keystore.unseal(self.signing_key))
+        pool = Pool()
+        Key = pool.get('cooperative.edi.identity.key')
         return token.issue(
-            key, issuer=self.identifier, audience=audience, method=method,
-            path=path, now=time or now())
+            Key.secret(self), issuer=self.identifier, audience=audience,
+            method=method, path=path, now=time or now())
 
     def public_keys(self):
         "Return the public signing keys by their id"
@@ -293,6 +310,19 @@ class IdentityKey(ModelSQL, ModelView):
     @property
     def public_key(self):
         return public_key(self.purpose, self.public)
+
+    @classmethod
+    def secret(cls, identity):
+        "Return the private key by which the identity signs now"
+        table = cls.__table__()
+        secret = keystore.unseal_first(table,
+            (table.identity == identity.id)
+            & (table.purpose == 'signing')
+            & (table.valid_to == Null))
+        if not secret:
+            raise IdentityMissingError(
+                gettext('cooperative_edi.msg_identity_missing'))
+        return _loaded(secret)
 
     @classmethod
     def add(cls, identity, purpose, secret, keep=True):

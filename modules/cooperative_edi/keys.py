@@ -208,14 +208,10 @@ class PeerKey(metaclass=PoolMeta):
         "it yet does not revoke it.")
 
     @classmethod
-    def find_recovery(cls, kid):
-        "Return the recovery keys of that id, which sign announcements"
-        return cls.search([
-                ('kid', '=', kid),
-                ('purpose', '=', 'recovery'),
-                ('revoked', '=', None),
-                ('peer.active', '=', True),
-                ])
+    def signers(cls, kid, purpose='signing'):
+        # A recovery key signs announcements
+        return super().signers(kid, purpose) or super().signers(
+            kid, 'recovery')
 
     def kept_from(self, entry):
         return (self.announced
@@ -252,11 +248,11 @@ class Message(metaclass=PoolMeta):
             self.cancel([self])
 
     @classmethod
-    def _receive(cls, keys, typ, data, jws):
-        if keys[0].purpose == 'recovery' and not _announces(data):
+    def _receive(cls, signers, typ, data, jws):
+        if signers[0].purpose == 'recovery' and not _announces(data):
             raise Problem.signature(
                 Rejected("A recovery key only announces keys."))
-        return super()._receive(keys, typ, data, jws)
+        return super()._receive(signers, typ, data, jws)
 
 
 def _announces(data):

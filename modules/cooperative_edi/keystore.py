@@ -46,13 +46,22 @@ def seal(record, secret):
 
 def unseal(record):
     "Return the secret bytes stored beside the record"
+    table = record.__table__()
+    return unseal_first(table, table.id == record.id)
+
+
+def unseal_first(table, where):
+    "Return the secret bytes of the first row of that kind, None without"
     if _rendering():
         raise KeyAccessError(gettext('cooperative_edi.msg_key_report'))
-    table = record.__table__()
     cursor = Transaction().connection.cursor()
     cursor.execute(*table.select(
-            getattr(table, COLUMN), where=table.id == record.id))
-    token, = cursor.fetchone()
+            getattr(table, COLUMN), where=where,
+            order_by=table.id, limit=1))
+    row = cursor.fetchone()
+    if not row:
+        return
+    token, = row
     try:
         return _fernet().decrypt(token)
     except InvalidToken as exception:

@@ -3,8 +3,10 @@
 import datetime as dt
 import re
 import uuid
+from typing import NamedTuple
 
 import trytond.config as config
+from sql import Null
 from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
@@ -59,6 +61,12 @@ SIGNED = {
     signature.ENVELOPE, signature.STATEMENT, signature.RELATION,
     signature.OFFER_APPROVAL}
 _kid = re.compile(r'[A-Za-z0-9_-]{43}', re.ASCII)
+
+
+class Outline(NamedTuple):
+    "What a message is"
+    kind: str
+    number: str = None
 
 
 class Cron(metaclass=PoolMeta):
@@ -194,12 +202,18 @@ class Message(Workflow, ModelSQL, ModelView):
                 Unique(t, t.company, t.direction, t.sender, t.uuid),
                 'cooperative_edi.msg_message_uuid_unique'),
             ]
-        living = t.state.in_(
-            ['checking', 'waiting', 'received', 'parked'])
         cls._sql_indexes.update({
+                # Whole, as SQLite makes none that names the living states
                 Index(t, (t.state, Index.Equality()),
-                    (t.next_attempt, Index.Range()), where=living),
+                    (t.next_attempt, Index.Range())),
+                Index(t, (t.uuid, Index.Equality())),
                 Index(t, (t.origin, Index.Equality())),
+                Index(t, (t.answers, Index.Equality()),
+                    where=t.answers != Null),
+                Index(t, (t.document_number, Index.Equality()),
+                    where=t.document_number != Null),
+                Index(t, (t.proof_at, Index.Range()),
+                    where=t.proof_at != Null),
                 })
         cls._order = [('id', 'DESC')]
         cls._transitions |= {
@@ -643,39 +657,39 @@ class Message(Workflow, ModelSQL, ModelView):
             typ, kid = cls._signed_as(jws)
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
-        keys = Key.find(kid) or Key.find_recovery(kid)
-        if not keys:
+        signers = Key.signers(kid)
+        if not signers:
             raise Problem.unknown_key(kid)
         try:
-            signature.verify(data, jws, typ, {kid: keys[0].public_key})
+            signature.verify(data, jws, typ, {kid: signers[0].public_key})
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
         try:
-            return cls._receive(keys, typ, data, jws)
+            return cls._receive(signers, typ, data, jws)
         except Problem as problem:
-            problem.peer = problem.peer or keys[0].peer.id
+            problem.peer = problem.peer or signers[0].peer
             raise
 
     @classmethod
-    def _receive(cls, keys, typ, data, jws):
+    def _receive(cls, signers, typ, data, jws):
         "Store the message, whose signature by one of the keys is verified"
         try:
             header = envelope.parse(data)
-            document = cls._parse_document(header)
+            outline = cls._outline(header)
         except ProtocolError as exception:
             raise Problem.malformed(exception) from exception
         if header.typ != typ:
             raise Problem.signature(
                 Rejected("The signature is for something else."))
         identity = cls._addressee(header)
-        peer = cls._sender(identity, header, keys)
+        peer = cls._sender(identity, header, signers)
         with Transaction().set_context(company=identity.company.id):
             duplicate = cls._duplicate(identity, header, jws)
             if duplicate:
                 return duplicate, True
             relation = cls._admit(identity, peer, header)
             return cls._store(
-                identity, peer, relation, header, document, data, jws), False
+                identity, peer, relation, header, outline, data, jws), False
 
     @classmethod
     def _signed_as(cls, jws):
@@ -689,53 +703,57 @@ class Message(Workflow, ModelSQL, ModelView):
         return typ, kid
 
     @classmethod
-    def _parse_document(cls, header):
-        "Return the document of the envelope; nothing for a statement"
+    def _outline(cls, header):
+        """Return what the message is, without reading its document: that is
+        done once it is stored and answered"""
         if isinstance(header, envelope.Envelope):
-            return ubl.parse(header.payload)
+            document = ubl.class_of(
+                f'{{{header.namespace}}}{header.root}', header.customization)
+            if not header.number:
+                raise Malformed("The document has no number.")
+            return Outline(document.kind, header.number)
         if (header.kind in ubl.DOCUMENTS
                 or header.kind not in dict(cls.kind.selection)):
             raise Rejected(f"Statements {header.kind!r} are not known.")
+        return Outline(header.kind)
 
     @classmethod
     def _addressee(cls, header):
         "Return the identity that the message is for"
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
-        identities = Identity.search([
-                ('identifier', '=', header.receiver),
-                ])
-        if not identities:
+        identity = Identity.named(header.receiver)
+        if not identity:
             raise Problem.not_addressed(header.receiver)
-        return identities[0]
+        return identity
 
     @classmethod
-    def _sender(cls, identity, header, keys):
+    def _sender(cls, identity, header, signers):
         "Return the peer whose key signed the message"
-        for key in keys:
-            peer = key.peer
-            if (peer.company == identity.company
-                    and peer.identifier == header.sender):
-                return peer
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        for signer in signers:
+            if (signer.company == identity.company.id
+                    and signer.identifier == header.sender):
+                return Peer(signer.peer)
         raise Problem.not_sender(header.sender)
 
     @classmethod
     def _duplicate(cls, identity, header, jws):
-        messages = cls.search([
-                ('company', '=', identity.company.id),
-                ('direction', '=', 'in'),
-                ('sender', '=', header.sender),
-                ('uuid', '=', header.id),
-                ])
-        if not messages:
-            return
-        message, = messages
-        if message.digest != header.digest:
-            problem = Problem.conflict(header.id)
-            problem.message = message.id
-            problem.evidence = header.to_bytes(), header.digest, jws
-            raise problem
-        return message
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(table.id, table.digest,
+                where=(table.company == identity.company.id)
+                & (table.direction == 'in')
+                & (table.sender == header.sender)
+                & (table.uuid == header.id)))
+        for id_, digest in cursor.fetchall():
+            if digest != header.digest:
+                problem = Problem.conflict(header.id)
+                problem.message = id_
+                problem.evidence = header.to_bytes(), header.digest, jws
+                raise problem
+            return cls(id_)
 
     @classmethod
     def _admit(cls, identity, peer, header):
@@ -743,62 +761,60 @@ class Message(Workflow, ModelSQL, ModelView):
         Statements need none: they make relations."""
         pool = Pool()
         Relation = pool.get('cooperative.edi.relation')
-        if peer.state != 'active' or not peer.active:
+        active, relation, via = peer.standing(header.relation)
+        if not active:
             raise Problem.suspended(peer.identifier)
         if isinstance(header, envelope.Statement):
             return
-        relation = header.relation and Relation.agreed(
-            identity.company.id, peer.id, header.relation)
         if not relation:
             raise Problem.no_relation(header.relation)
-        trust_party = relation.trust_party
-        if header.via != (trust_party.identifier if trust_party else None):
+        if header.via != via:
             raise Problem.other_route(header.via)
-        return relation
+        return Relation(relation)
 
     @classmethod
     def _store(
-            cls, identity, peer, relation, header, document, data, jws):
+            cls, identity, peer, relation, header, outline, data, jws):
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
-        peer = hold(peer)
-        peer.answered()
-        trust_party = header.via and Peer.get(identity.company.id, header.via)
+        company = identity.company.id
+        peer = hold(peer, silences=0, silent_until=None)
+        trust_party = header.via and Peer.get(company, header.via)
         receipt = Receipt(
             message=header.id, digest=header.digest,
             receiver=identity.identifier, time=now(),
             status=cls._receipt_status()).to_bytes()
-        message = cls(
-            company=identity.company, direction='in', peer=peer,
-            sender=header.sender, recipient=header.receiver,
-            trust_party=trust_party,
-            relation=relation,
-            kind=document.kind if document else header.kind,
-            document_number=document.number if document else None,
-            uuid=header.id, created=naive(header.created),
-            sequence=header.sequence,
-            in_sequence=cls._follow(peer, header),
-            answers=cls._answered(identity, peer, header),
-            data=data, digest=header.digest, signature=jws,
-            receipt=receipt,
-            receipt_signature=identity.sign(receipt, signature.RECEIPT),
-            state='received',
-            proof_at=naive(now()) if trust_party else None)
-        message.save()
+        message, = cls.create([{
+                    'company': company,
+                    'direction': 'in',
+                    'peer': peer.id,
+                    'sender': header.sender,
+                    'recipient': header.receiver,
+                    'trust_party': trust_party.id if trust_party else None,
+                    'relation': relation.id if relation else None,
+                    'kind': outline.kind,
+                    'document_number': outline.number,
+                    'uuid': header.id,
+                    'created': naive(header.created),
+                    'sequence': header.sequence,
+                    'in_sequence': cls._follow(peer, header),
+                    'answers': cls._answered(identity, peer, header),
+                    'data': data,
+                    'digest': header.digest,
+                    'signature': jws,
+                    'receipt': receipt,
+                    'receipt_signature': identity.sign(
+                        receipt, signature.RECEIPT),
+                    'state': 'received',
+                    'proof_at': naive(now()) if trust_party else None,
+                    }])
         message._stored(header)
         return message
 
     @classmethod
     def _follow(cls, peer, header):
         "Tell if the message is the next one of the peer, from now its last"
-        follows = (
-            header.sequence == (peer.received_sequence or 0) + 1
-            and header.previous == peer.received_digest)
-        if header.sequence > (peer.received_sequence or 0):
-            peer.received_sequence = header.sequence
-            peer.received_digest = header.digest
-            peer.save()
-        return follows
+        return peer.follow(header)
 
     @classmethod
     def _receipt_status(cls):
@@ -814,7 +830,7 @@ class Message(Workflow, ModelSQL, ModelView):
                 ('peer', '=', peer.id),
                 ('uuid', '=', header.correlation),
                 ], limit=1)
-        return messages[0] if messages else None
+        return messages[0].id if messages else None
 
     def _stored(self, header):
         "Do what must be committed with the message"
@@ -822,9 +838,15 @@ class Message(Workflow, ModelSQL, ModelView):
     @property
     def answer(self):
         "What is answered to the sender, each time the same"
+        table = self.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.receipt, table.receipt_signature,
+                where=table.id == self.id))
+        receipt, jws = cursor.fetchone()
         return {
-            'receipt': bytes(self.receipt).decode('utf-8'),
-            'signature': self.receipt_signature,
+            'receipt': bytes(receipt).decode('utf-8'),
+            'signature': jws,
             }
 
     @property
@@ -872,7 +894,7 @@ class Message(Workflow, ModelSQL, ModelView):
                 company=message.company.id, _skip_warnings=True,
                 language=message._language):
             message = cls(id_)
-            content = message.content
+            content = message._read()
             message.prepare(content)
             handler = getattr(
                 Document, 'receive_' + message.kind.replace('-', '_'), None)
@@ -897,6 +919,24 @@ class Message(Workflow, ModelSQL, ModelView):
         if isinstance(parsed, envelope.Statement):
             return parsed.body
         return ubl.parse(parsed.payload)
+
+    def _read(self):
+        "Return the content, or refuse the message"
+        try:
+            return self.content
+        except ProtocolError as exception:
+            raise DocumentRefused('SV', ': '.join(
+                    filter(None, [exception.path, str(exception)])),
+                exception.rule) from exception
+
+    @property
+    def document(self):
+        "The UBL document, None if it is no such message or not readable"
+        try:
+            content = self.content
+        except ProtocolError:
+            return
+        return content if isinstance(content, ubl.Document) else None
 
     def prepare(self, content):
         "Raise an error if the message cannot take effect"

@@ -2,10 +2,13 @@
 # this repository contains the full copyright notices and license terms.
 import datetime as dt
 import random
+from typing import NamedTuple
 
 import trytond.config as config
+from sql import Literal, Null
 from trytond.i18n import gettext
-from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
+from trytond.model import (
+    DeactivableMixin, Index, ModelSQL, ModelView, Unique, fields)
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, inactive_records
@@ -255,6 +258,42 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         peer.silent_until = later(peer.silences, wanted)
         peer.save()
 
+    def standing(self, uuid):
+        """Return if the peer is active, the id of the agreed relation of
+        that UUID, and the identifier of the trust party that it passes by"""
+        pool = Pool()
+        Relation = pool.get('cooperative.edi.relation')
+        table, relation = self.__table__(), Relation.__table__()
+        trust_party = self.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(relation, 'LEFT', condition=(relation.peer == table.id)
+                & (relation.uuid == uuid)
+                & (relation.state == 'agreed'))
+            .join(trust_party, 'LEFT',
+                condition=relation.trust_party == trust_party.id)
+            .select(
+                table.active, table.state, relation.id,
+                trust_party.identifier,
+                where=table.id == self.id))
+        active, state, relation, via = cursor.fetchone()
+        return active and state == 'active', relation, via
+
+    def follow(self, header):
+        """Take what the header is of as the last message received, unless it
+        is older.  Return if it is the next one."""
+        table = self.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.received_sequence, table.received_digest,
+                where=table.id == self.id))
+        sequence, digest = cursor.fetchone()
+        if header.sequence > (sequence or 0):
+            hold(self, received_sequence=header.sequence,
+                received_digest=header.digest)
+        return (header.sequence == (sequence or 0) + 1
+            and header.previous == digest)
+
     def answered(self):
         "Call the peer again as soon as something is due"
         if self.silences:
@@ -274,6 +313,19 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
             self.checkpoint = note
             self.checkpoint_size = size
             self.save()
+
+
+class Signer(NamedTuple):
+    "A key that may sign now, and the peer that signs with it"
+    purpose: str
+    public: str
+    peer: int
+    company: int
+    identifier: str
+
+    @property
+    def public_key(self):
+        return public_key(self.purpose, self.public)
 
 
 class PeerKey(ModelSQL, ModelView):
@@ -299,6 +351,7 @@ class PeerKey(ModelSQL, ModelView):
             ('kid_unique', Unique(t, t.peer, t.kid),
                 'cooperative_edi.msg_key_unique'),
             ]
+        cls._sql_indexes.add(Index(t, (t.kid, Index.Equality())))
 
     def get_rec_name(self, name):
         return self.kid
@@ -320,6 +373,26 @@ class PeerKey(ModelSQL, ModelView):
                     ('purpose', '=', 'signing'),
                     ('peer.active', '=', True),
                     ]) if k.valid]
+
+    @classmethod
+    def signers(cls, kid, purpose='signing'):
+        "Return who may sign now by the key of that id"
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        table, peer = cls.__table__(), Peer.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(peer, condition=table.peer == peer.id)
+            .select(
+                table.purpose, table.public,
+                peer.id, peer.company, peer.identifier,
+                where=(table.kid == kid)
+                & (table.purpose == purpose)
+                & (table.revoked == Null)
+                & ((table.valid_to == Null)
+                    | (table.valid_to > naive(now())))
+                & (peer.active == Literal(True))))
+        return [Signer(*row) for row in cursor]
 
     @classmethod
     def synchronise(cls, peer, entry):

@@ -158,17 +158,6 @@ class Relation(Workflow, ModelSQL, ModelView):
                 ], order=[('id', 'DESC')], limit=1)
         return relations[0] if relations else None
 
-    @classmethod
-    def agreed(cls, company, peer, uuid):
-        "Return the agreed relation of that UUID with the peer, or None"
-        relations = cls.search([
-                ('company', '=', company),
-                ('peer', '=', peer),
-                ('uuid', '=', uuid),
-                ('state', '=', 'agreed'),
-                ])
-        return relations[0] if relations else None
-
     @property
     def route(self):
         return {

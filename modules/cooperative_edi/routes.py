@@ -32,9 +32,11 @@ def description(request, pool):
 def messages(request, pool):
     Message = pool.get('cooperative.edi.message')
     database = pool.database_name
+    jws = request.headers.get(signature.SIGNATURE_HEADER, '')
+    # Two messages of one key count in one row, that of its peer
     known, id_, answer = transact(
-        database, _receive, request.get_data(),
-        request.headers.get(signature.SIGNATURE_HEADER, ''))
+        database, _receive, request.get_data(), jws,
+        turn=jws.partition('.')[0])
     answer.update(Message.concluded(database, id_))
     courier.wake(database)
     if 'promise' in answer:

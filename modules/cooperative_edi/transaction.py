@@ -5,26 +5,37 @@
 What is sent, received and recorded is committed step by step, with the
 network between the steps and never inside one.
 """
+import contextlib
 import random
+import threading
 import time
+from collections import defaultdict
 
 import trytond.config as config
+from sql import Column
 from trytond import backend
 from trytond.pool import Pool
 from trytond.transaction import Transaction, TransactionError
 from trytond.worker import run_task
 
+TURN = 60  # seconds
+TURNS = 64
+_turns = defaultdict(threading.RLock)
 
-def transact(database, function, *args, context=None, readonly=False):
+
+def transact(
+        database, function, *args, context=None, readonly=False, turn=None):
     """Return function(*args) called in a transaction of its own, which is
-    committed, and tried again when another one was in its way"""
+    committed, and tried again when another one was in its way.
+    turn is a text: of those who give the same, one goes after the other in
+    this process, as they would be in the way of each other."""
     pool = Pool(database)
     retry = config.getint('database', 'retry')
     count, extras = 0, {}
     while True:
         if count:
             time.sleep(0.02 * count * random.uniform(0.5, 1.5))
-        with Transaction(new=True).start(
+        with _turn(database, readonly, turn), Transaction(new=True).start(
                 database, 0, context=context, readonly=readonly,
                 **extras) as transaction:
             try:
@@ -53,6 +64,25 @@ def transact(database, function, *args, context=None, readonly=False):
         return result
 
 
+@contextlib.contextmanager
+def _turn(database, readonly, name):
+    "Have the threads of the process go one after the other"
+    if backend.name == 'sqlite' and not readonly:
+        # It has those who wait for another one sleep, longer and longer
+        name = ''
+    if name is None:
+        yield
+        return
+    turn = _turns[database, hash(name) % TURNS]
+    # What takes longer is left to the database
+    taken = turn.acquire(timeout=TURN)
+    try:
+        yield
+    finally:
+        if taken:
+            turn.release()
+
+
 def _be_durable(transaction):
     """Have SQLite survive a power cut, as a receipt may leave after the
     commit, and read nothing that another one is about to change"""
@@ -65,9 +95,10 @@ def _be_durable(transaction):
         cursor.execute('BEGIN IMMEDIATE')
 
 
-def hold(record):
+def hold(record, **values):
     """Return the record as it is now: nobody else changes it until the end
-    of the transaction.
+    of the transaction.  The values are written as they are: that is for what
+    only counts or dates, and of which nothing else depends.
 
     Model.lock() would start the transaction again, each time and with all
     that was done in it: here it starts again only when another one has
@@ -75,8 +106,10 @@ def hold(record):
     Model = record.__class__
     transaction = Transaction()
     table = Model.__table__()
+    values = values or {'id': record.id}
     transaction.connection.cursor().execute(*table.update(
-            [table.id], [record.id], where=table.id == record.id))
+            [Column(table, name) for name in values], list(values.values()),
+            where=table.id == record.id))
     for cache in transaction.cache.values():
         if Model.__name__ in cache:
             cache[Model.__name__].pop(record.id, None)

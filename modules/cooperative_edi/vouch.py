@@ -222,7 +222,7 @@ class Message(metaclass=PoolMeta):
                     ('kind', '=', document.kind),
                     ('document_number', '=', document.number),
                     ], order=[('id', 'ASC')]):
-            if message.content == document:
+            if message.document == document:
                 if message.unsigned and message.state in AGAIN:
                     message.state = 'received'
                     message.error = None

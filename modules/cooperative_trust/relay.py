@@ -2,24 +2,24 @@
 # this repository contains the full copyright notices and license terms.
 """What comes in for somebody else is recorded and sent on, byte for byte"""
 import datetime as dt
-from collections import namedtuple
 
-from trytond.model import ModelSQL, ModelView, Unique, fields
+from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
 
 from cooperative_edi.http import RETRY, Problem
 from cooperative_edi.identity import now
+from cooperative_edi.message import Outline
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
-from trycoton.protocol import canonical, entry, envelope
+from trycoton.protocol import canonical, entry, envelope, ubl
 from trycoton.protocol.note import sign_note
 
 from .log import PENDING_MAX
 
 PROMISE = dt.timedelta(minutes=10)
-OTHER = namedtuple('Unread', ['kind', 'number'])('other-statement', None)
+OTHER = Outline('other-statement')
 
 
 class Message(metaclass=PoolMeta):
@@ -45,6 +45,11 @@ class Message(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.sender, Index.Equality()),
+                (t.recipient, Index.Equality()),
+                (t.sequence, Index.Range())))
         cls.kind.selection.append((OTHER.kind, "Other Statement"))
         # What was taken in is sent on
         cls._buttons['cancel']['invisible'] |= Bool(Eval('relays'))
@@ -60,25 +65,23 @@ class Message(metaclass=PoolMeta):
         "Return the identity that the message only passes by, or None"
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
-        if not header.via or Identity.search([
-                    ('identifier', '=', header.receiver),
-                    ], limit=1):
-            return
-        identities = Identity.search([('identifier', '=', header.via)])
-        return identities[0] if identities else None
+        if header.via and not Identity.named(header.receiver):
+            return Identity.named(header.via)
 
     @classmethod
     def _addressee(cls, header):
         return cls._relay_of(header) or super()._addressee(header)
 
     @classmethod
-    def _parse_document(cls, header):
-        if (isinstance(header, envelope.Statement)
-                and header.kind not in dict(cls.kind.selection)
-                and cls._relay_of(header)):
-            # It is for the recipient to understand
-            return OTHER
-        return super()._parse_document(header)
+    def _outline(cls, header):
+        if cls._relay_of(header):
+            if isinstance(header, envelope.Envelope):
+                # The statements for the communities count on it
+                ubl.parse(header.payload)
+            elif header.kind not in dict(cls.kind.selection):
+                # It is for the recipient to understand
+                return OTHER
+        return super()._outline(header)
 
     @classmethod
     def _admit(cls, identity, peer, header):

@@ -3,11 +3,9 @@
 """How fast orders are received, beside a bare route of the same server."""
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,8 @@ from cryptography.fernet import Fernet
 from trycoton.command import template
 from trycoton.protocol.signature import SIGNATURE_HEADER
 
+from .postgresql import databases
+
 COUNT = 1200
 ROUNDS = 4
 CLIENTS = 4
@@ -25,7 +25,8 @@ NAME = 'bench'
 
 def measure(uri, path):
     """Return how many messages a second are received, and how many bodies
-    the bare route stores, by the database at uri, whose files are in path"""
+    the bare route stores, by the database at uri, whose files are in path,
+    and the seconds of CPU that the server uses for one of each"""
     folder = Path(path, 'messages')
     folder.mkdir()
     with socket.socket() as sock:
@@ -44,24 +45,34 @@ def measure(uri, path):
         messages = [
             (p.read_bytes(), p.with_suffix('.jws').read_text())
             for p in sorted(folder.glob('*.xml'))]
-        return _compare(port, messages)
+        return _compare(server.pid, port, messages)
     finally:
         server.terminate()
         server.wait()
 
 
-def _compare(port, messages):
+def _compare(pid, port, messages):
     "Ask both in turn, so that the noise of the machine is shared"
-    ours = bare = 0
     size = len(messages) // (ROUNDS + 1)
+    routes = [
+        (f'/{NAME}/cooperative/edi/messages', 201), (f'/{NAME}/bare', 200)]
+    seconds, used = [0, 0], [0, 0]
     for number in range(ROUNDS + 1):
         part = messages[number * size:(number + 1) * size]
-        one = _post(port, f'/{NAME}/cooperative/edi/messages', part, 201)
-        other = _post(port, f'/{NAME}/bare', part, 200)
-        if number:  # the first warms the caches
-            ours += one
-            bare += other
-    return ROUNDS * size / ours, ROUNDS * size / bare
+        for index, (path, status) in enumerate(routes):
+            before = cpu(pid)
+            elapsed = _post(port, path, part, status)
+            if number:  # the first warms the caches
+                seconds[index] += elapsed
+                used[index] += cpu(pid) - before
+    count = ROUNDS * size
+    return [count / s for s in seconds], [u / count for u in used]
+
+
+def cpu(pid):
+    "Return the seconds of CPU that the process has used"
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')
 
 
 def _post(port, path, messages, status):
@@ -95,18 +106,14 @@ def _wait(server, port):
         time.sleep(0.2)
 
 
-def sqlite():
-    "Return the two rates on SQLite"
-    source = template.get(template.MODULES['actor'])
-    with tempfile.TemporaryDirectory(prefix='bench-') as path:
-        shutil.copyfile(source, os.path.join(path, f'{NAME}.sqlite'))
-        return measure('sqlite://', path)
-
-
 def main():
-    ours, bare = sqlite()
-    print(f"orders received, SQLite: {ours:.0f} a second, "
-        f"bare route {bare:.0f}, ratio {ours / bare:.2f}")
+    for title, uri, path in databases(NAME):
+        (ours, bare), (our_cpu, bare_cpu) = measure(uri, path)
+        print(f"orders received, {title}: {ours:.0f} a second, "
+            f"bare route {bare:.0f}, ratio {ours / bare:.2f}; "
+            f"CPU of the server {our_cpu * 1000:.1f} ms, "
+            f"bare route {bare_cpu * 1000:.1f} ms, "
+            f"ratio {bare_cpu / our_cpu:.2f}", flush=True)
 
 
 if __name__ == '__main__':

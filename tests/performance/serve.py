@@ -40,24 +40,29 @@ def bare(request, pool):
 
 
 def prepare(database, folder, count):
-    "Make a peer with a relation, and messages of it in the folder"
+    """Make a peer with a relation, and messages of it in the folder.
+    Return its key."""
     pool = Pool(database)
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
     key = signature.SigningKey.generate()
-    with Transaction().start(database, 0, context={'company': 1}):
+    with Transaction().start(database, 0):
+        Company = pool.get('company.company')
         Identity = pool.get('cooperative.edi.identity')
         Peer = pool.get('cooperative.edi.peer')
         Relation = pool.get('cooperative.edi.relation')
         pool.get('bare').__register__('cooperative_edi')
-        identity, = Identity.create([{'company': 1, 'identifier': US}])
+        company, = Company.search([])
+        identity, = Identity.create([{
+                    'company': company.id, 'identifier': US}])
         identity.generate_keys()
-        peer = Peer.update_from(1, Participant(
+        peer = Peer.update_from(company.id, Participant(
                 identifier=THEM, name="Them", kind='participant', direct=True,
+                endpoint='http://127.0.0.1:9/them/cooperative',
                 keys=(PublishedKey(key=key.public, valid_from=now),),
                 legal=Legal(country='FR')))
         relation = Relation(
-            company=1, peer=peer, uuid=str(uuid.uuid4()), proposed_by='peer',
-            state='agreed')
+            company=company, peer=peer, uuid=str(uuid.uuid4()),
+            proposed_by='peer', state='agreed')
         relation.save()
         relation = relation.uuid
     previous = None
@@ -70,9 +75,10 @@ def prepare(database, folder, count):
         (folder / f'{number:06}.xml').write_bytes(data)
         (folder / f'{number:06}.jws').write_text(
             signature.sign(data, message.typ, key))
+    return key
 
 
-def order(number):
+def order(number, buyer=THEM, seller=US):
     "Return an order of 10 kB"
     def party(identifier):
         return ubl.Party(
@@ -81,7 +87,7 @@ def order(number):
             address=ubl.Address(country='FR'))
     return ubl.Order(
         number=f'P{number}', date=dt.date(2026, 11, 22), currency='EUR',
-        buyer=party(THEM), seller=party(US),
+        buyer=party(buyer), seller=party(seller),
         lines=tuple(ubl.OrderLine(
                 id=str(i), quantity=Decimal(i), unit='KGM',
                 price=Decimal('1.45'), amount=i * Decimal('1.45'),

@@ -8,7 +8,7 @@ StandardBusinessDocument laid out like the Peppol envelope; a
 The bytes received are the bytes kept: they are never written again.
 """
 import re
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from datetime import datetime
 from functools import cached_property
 from xml.parsers import expat
@@ -176,8 +176,9 @@ class Envelope(Header):
 
     payload is the document in UTF-8, kept without its XML declaration; type
     is its root and CustomizationID, process its ProfileID.
-    The attributes namespace, root and document_id (the DOCUMENTID of
+    The attributes namespace, root, number and document_id (the DOCUMENTID of
     Peppol) are read from the payload, and so is what is not given.
+    tree is the one of the payload, where the caller has it.
     """
     media_type = 'application/xml'
     typ = signature.ENVELOPE
@@ -186,15 +187,18 @@ class Envelope(Header):
     version: str = member(Optional(Text(r'2\.[0-9]')), default=None)
     customization: str = member(Optional(Text()), default=None)
     payload: bytes
+    tree: InitVar[object] = None
 
-    def __post_init__(self):
+    def __post_init__(self, tree):
         super().__post_init__()
         if not isinstance(self.payload, bytes):
             raise Malformed("The payload is not bytes.")
-        payload = _declaration.sub(
-            b'', self.payload, count=1).strip(_blank.encode())
-        _scan(payload)
-        root = _tree(payload)
+        payload, root = self.payload, tree
+        if root is None:
+            payload = _declaration.sub(
+                b'', payload, count=1).strip(_blank.encode())
+            _scan(payload)
+            root = _tree(payload)
         name = etree.QName(root)
         customization = _basic(root, 'CustomizationID')
         process = _basic(root, 'ProfileID')
@@ -215,6 +219,7 @@ class Envelope(Header):
                 ('namespace', name.namespace),
                 ('root', name.localname),
                 ('customization', customization),
+                ('number', _number(root)),
                 ('document_id', document_id)]:
             object.__setattr__(self, attribute, value)
 
@@ -266,13 +271,14 @@ class Envelope(Header):
             raise Malformed("The version of the header is not known.")
         scopes = _read_scopes(scopes)
         document_id = scopes.pop('document_id')
+        payload, tree = _read_payload(data, spans[1], document)
         self = cls(
             sender=_read_participant(sender),
             receiver=_read_participant(receiver),
             id=id_,
             created=_read_created(created),
             version=type_version,
-            payload=_read_payload(data, spans[1], document),
+            payload=payload, tree=tree,
             **scopes)
         if (standard, type_, document_id) != (
                 self.namespace, self.root, self.document_id):
@@ -383,6 +389,11 @@ def _basic(root, name):
     return elements[0].text or ''
 
 
+def _number(root):
+    "Return the number of a document, None without"
+    return (root.findtext(f'{{{CBC}}}ID') or '').strip(_blank) or None
+
+
 def _read_participant(element):
     identifier, = _children(element, 'Identifier')
     return _text(identifier, Authority=AUTHORITY)
@@ -430,17 +441,22 @@ def _read_scopes(element):
 
 
 def _read_payload(data, span, element):
-    "Return the bytes of the document, as they are if they stand alone"
+    """Return the bytes of the document, as they are if they stand alone, and
+    their tree"""
     payload = data[slice(*span)]
     try:
-        alone = _tree(payload)
+        tree = _tree(payload)
     except Malformed:
-        alone = None
-    if alone is None or (
-            [e.tag for e in alone.iter()] != [e.tag for e in element.iter()]):
+        tree = None
+    # Only a namespace without prefix is inherited in silence
+    inherits = None in element.getparent().nsmap
+    if tree is None or (inherits
+            and [e.tag for e in tree.iter()]
+            != [e.tag for e in element.iter()]):
         # Its namespaces are declared further out
         payload = etree.tostring(element, encoding='utf-8', with_tail=False)
-    return payload
+        tree = None
+    return payload, tree
 
 
 def _element(name, *contents, **attributes):

@@ -4,9 +4,12 @@ from trytond.modules.company.tests import (
     CompanyTestMixin, PartyCompanyCheckEraseMixin)
 from trytond.tests.test_tryton import ModuleTestCase
 
+from .views import ViewsTestMixin
+
 
 class CooperativeEdiTestCase(
-        PartyCompanyCheckEraseMixin, CompanyTestMixin, ModuleTestCase):
+        PartyCompanyCheckEraseMixin, CompanyTestMixin, ViewsTestMixin,
+        ModuleTestCase):
     "Test Cooperative EDI module"
     module = 'cooperative_edi'
     extras = [

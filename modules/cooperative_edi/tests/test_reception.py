@@ -13,8 +13,9 @@ from trytond.transaction import Transaction
 
 from cooperative_edi import courier
 from cooperative_edi.transaction import hold, transact
-from trycoton.protocol import canonical, signature
+from trycoton.protocol import canonical, envelope, signature, ubl
 from trycoton.protocol.directory import PublishedKey
+from trycoton.protocol.envelope import Envelope
 from trycoton.protocol.receipt import Receipt
 
 from .tools import (
@@ -323,6 +324,106 @@ class ReceptionTestCase(RouteTestCase):
             return stored.state, answer.kind, b'>BV<' in bytes(answer.data)
         self.assertEqual(
             self.ask(read), ('refused', 'message_level_response', True))
+
+    def test_unreadable_document(self):
+        """A document of a known type that cannot be read is stored, then
+        refused with the place of its fault, and breaks nothing else"""
+        pool = Pool(self.db_name)
+        Message = pool.get('cooperative.edi.message')
+        date = b'<cbc:IssueDate>2026-11-22</cbc:IssueDate>'
+        good = self.other.invoice(self.relation)
+        payload = good.payload.replace(date, date.replace(b'11', b'13'))
+        self.assertNotEqual(payload, good.payload)
+        message = Envelope(payload=payload, **self.other.header(
+                relation=self.relation))
+        response = self.send(message)
+        self.assertEqual(response.status_code, 201, response.data)
+        courier.import_received(self.db_name)
+        self.assertEqual(self.send(message).data, response.data)
+
+        def read():
+            stored, = Message.search([('uuid', '=', message.id)])
+            answer, = Message.search([('answers', '=', stored.id)])
+            self.assertEqual(
+                (stored.kind, stored.document_number), ('invoice', 'F1'))
+            self.assertIn('IssueDate', stored.error)
+            self.assertIsNone(stored.document)
+            self.assertEqual(stored.document_references, set())
+            self.assertEqual(stored.answer_in_words, '')
+            return stored.state, stored.rule, ubl.parse(
+                envelope.parse(bytes(answer.data)).payload)
+        state, rule, answer = self.ask(read)
+        self.assertEqual((state, rule), ('refused', 'TCT-SYNTAX'))
+        self.assertEqual(
+            (answer.document, answer.code, answer.lines[0].code),
+            (message.id, 'RE', 'SV'))
+
+    def test_revoked_elsewhere(self):
+        "What another process writes of a key counts at the next message"
+        Key = Pool(self.db_name).get('cooperative.edi.peer.key')
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        Relation = Pool(self.db_name).get('cooperative.edi.relation')
+        other = Other('0225:732829320_11')
+
+        def meet():
+            peer = Peer.update_from(self.company, other.participant())
+            relation, = Relation.create([{
+                        'company': self.company, 'peer': peer.id,
+                        'state': 'agreed'}])
+            return peer.id, relation.id, relation.uuid
+        peer, relation, uuid = self.ask(meet)
+
+        def write(Model, column, value, where):
+            # As no cache of this process can know
+            table = Model.__table__()
+            self.ask(lambda: Transaction().connection.cursor().execute(
+                    *table.update([getattr(table, column)], [value],
+                        where=where(table))))
+
+        def post():
+            return self.send(other.invoice(uuid), other)
+        self.assertEqual(post().status_code, 201)
+        for Model, column, bad, good, where, status, name, retry in [
+                (Relation, 'state', 'ended', 'agreed',
+                    lambda t: t.id == relation, 403, 'no-relation', True),
+                (Peer, 'state', 'suspended', 'active',
+                    lambda t: t.id == peer, 403, 'suspended', False),
+                (Peer, 'active', False, True,
+                    lambda t: t.id == peer, 401, 'unknown-key', True),
+                (Key, 'valid_to', now(), None,
+                    lambda t: t.peer == peer, 401, 'unknown-key', True),
+                (Key, 'revoked', now(), None,
+                    lambda t: t.peer == peer, 401, 'unknown-key', True),
+                ]:
+            with self.subTest(Model.__name__, column=column):
+                if bad and not isinstance(bad, str):
+                    bad = bad.replace(tzinfo=None)
+                write(Model, column, bad, where)
+                self.assertProblem(post, status, name, retry=retry)
+                write(Model, column, good, where)
+                self.assertEqual(post().status_code, 201)
+
+    def test_replaced_signing_key(self):
+        "A receipt is signed by the key that signs now"
+        Identity = Pool(self.db_name).get('cooperative.edi.identity')
+
+        def signer():
+            response = self.send(self.other.statement())
+            return signature.kid_of(
+                canonical.load(response.data)['signature'],
+                signature.RECEIPT)
+
+        def replace():
+            identity = Identity.get(self.company)
+            identity.roll_over()
+            return Identity(identity.id).signing_key.kid
+        before = signer()
+        self.assertIn(before, self.keys)
+        after = self.ask(replace)
+        self.assertNotEqual(after, before)
+        self.assertEqual(signer(), after)
+        type(self).keys = self.ask(
+            lambda: Identity.get(self.company).public_keys())
 
     def test_internal_error(self):
         "An error of our own tells nothing and lets the sender try again"

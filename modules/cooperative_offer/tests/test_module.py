@@ -3,8 +3,11 @@
 from trytond.modules.company.tests import CompanyTestMixin
 from trytond.tests.test_tryton import ModuleTestCase
 
+from cooperative_edi.tests.views import ViewsTestMixin
 
-class CooperativeOfferTestCase(CompanyTestMixin, ModuleTestCase):
+
+class CooperativeOfferTestCase(
+        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
     "Test Cooperative Offer module"
     module = 'cooperative_offer'
 

@@ -9,6 +9,7 @@ from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 from trytond.transaction import Transaction
 
+from cooperative_edi.tests.views import ViewsTestMixin
 from cooperative_trust.exceptions import (
     LogCheckError, LogForkError, LogKeyError, LogModifyError, LogOriginInvalid)
 from trycoton.protocol import merkle, tile
@@ -19,7 +20,8 @@ from .tools import (
     BUYER, COMMUNITY, SELLER, TRUST, Member, create_trust_party, set_key)
 
 
-class CooperativeTrustTestCase(CompanyTestMixin, ModuleTestCase):
+class CooperativeTrustTestCase(
+        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
     "Test Cooperative Trust module"
     module = 'cooperative_trust'
 

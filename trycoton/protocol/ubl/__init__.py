@@ -22,7 +22,7 @@ from .response import (
 from .schema import NAMESPACES, Document, parse_xml
 
 __all__ = [
-    'DOCUMENTS', 'from_root', 'parse', 'Document',
+    'DOCUMENTS', 'class_of', 'from_root', 'parse', 'Document',
     'Address', 'Charge', 'Item', 'Party', 'Tax',
     'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
     'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse', 'LineCharge',
@@ -51,10 +51,16 @@ def parse(payload):
 def from_root(root):
     "Return the document of a root element; raise as parse"
     customization = root.findtext(
-        'cbc:CustomizationID', default='', namespaces=NAMESPACES).strip()
-    document = _types.get((root.tag, customization))
+        'cbc:CustomizationID', default='', namespaces=NAMESPACES)
+    return class_of(root.tag, customization).from_element(root)
+
+
+def class_of(tag, customization):
+    """Return the class of the documents with that root and CustomizationID.
+    Raise Rejected when they are not known."""
+    document = _types.get((tag, customization.strip()))
     if not document:
         raise Rejected(
-            f"{etree.QName(root).localname} with CustomizationID "
+            f"{etree.QName(tag).localname} with CustomizationID "
             f"{customization[:200]!r} is not known.", rule='TCT-TYPE')
-    return document.from_element(root)
+    return document

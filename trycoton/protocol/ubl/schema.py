@@ -199,12 +199,28 @@ def _location(element):
     return '/' + '/'.join(reversed(steps))
 
 
+@cache
+def _tags(path):
+    "Return the tags of the steps of the path"
+    steps = [s.partition(':') for s in path.split('/') if s != '.']
+    return [
+        f'{{{_namespaces[prefix]}}}{name}' for prefix, _, name in steps]
+
+
+def _select(parent, path):
+    """Return the elements that the path leads to
+
+    As findall, in a fifth of its time.
+    """
+    elements = [parent]
+    for tag in _tags(path):
+        elements = [c for e in elements for c in e.iterchildren(tag)]
+    return elements
+
+
 def _create(parent, path):
-    for step in path.split('/'):
-        if step != '.':
-            prefix, _, name = step.partition(':')
-            parent = etree.SubElement(
-                parent, f'{{{_namespaces[prefix]}}}{name}')
+    for tag in _tags(path):
+        parent = etree.SubElement(parent, tag)
     return parent
 
 
@@ -224,7 +240,7 @@ class Node:
 
     def find_all(self, parent):
         found = [
-            e for e in parent.findall(self.path, NAMESPACES) if self.holds(e)]
+            e for e in _select(parent, self.path) if self.holds(e)]
         if self.required and not found:
             raise Malformed(f"{self.path} is missing in {_name(parent)}.")
         return found
@@ -358,7 +374,7 @@ class Constant(Node):
 
     def found(self, parent):
         return [self.text] == [
-            _text(e) for e in parent.findall(self.path, NAMESPACES)]
+            _text(e) for e in _select(parent, self.path)]
 
     def has(self, scope):
         return False
@@ -377,7 +393,7 @@ class Refused(Node):
         return False
 
     def read(self, parent, scope):
-        if parent.find(self.path, NAMESPACES) is not None:
+        if _select(parent, self.path):
             raise Rejected(f"{self.path} is not supported.")
 
     def write(self, parent, scope):
@@ -449,8 +465,7 @@ class Group(Node):
 
     def holds(self, element):
         return super().holds(element) and (
-            not self.where
-            or element.find(self.where, NAMESPACES) is not None)
+            not self.where or bool(_select(element, self.where)))
 
     def has(self, scope):
         return any(n.has(scope) for n in self.nodes)
