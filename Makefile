@@ -45,6 +45,9 @@ bench: $(VENV)/.installed
 	@$(BIN)/python -m tests.performance $(ARGS)
 
 soak: $(VENV)/.test
+	@TRYCOTON_SCENARIOS=$${TRYCOTON_SCENARIOS:-all} \
+		$(BIN)/python -m unittest -v tests.scenarios.test_scenarios \
+		tests.scenarios.test_postgresql
 	@TRYCOTON_FAULTS=$${TRYCOTON_FAULTS:-30} \
 		$(BIN)/python -m unittest -v tests.faults.test_faults
 	@TRYCOTON_FUZZ=$${TRYCOTON_FUZZ:-1800} \

@@ -19,7 +19,7 @@ import types
 import unittest
 from pathlib import Path
 
-from .test_postgresql import Postgres, find_programs
+from .postgresql import Postgres, find_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKER = ROOT / 'docker'

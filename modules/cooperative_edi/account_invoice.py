@@ -149,6 +149,9 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         cls._edi_check_differences(
             [i for i in invoices if i.state == 'draft'])
         super().validate_invoice(invoices)
+        for invoice in invoices:
+            if invoice.edi_message:
+                invoice.edi_respond('IP')
 
     @classmethod
     @Workflow.transition('posted')

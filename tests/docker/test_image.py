@@ -10,8 +10,8 @@ import time
 import unittest
 from pathlib import Path
 
+from ..postgresql import find_programs
 from ..test_docker import DOCKER, ROOT, Host, free_port, skip
-from ..test_postgresql import find_programs
 
 BASE = 'localhost/trycoton-base'
 IMAGE = 'localhost/trycoton-test'

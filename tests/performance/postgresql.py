@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.test_postgresql import Postgres, find_programs
+from tests.postgresql import Postgres, find_programs
 from trycoton.command import template
 
 

@@ -86,6 +86,17 @@ def _install(modules, values):
     return _personalise(values)
 
 
+def adopt(uri, folder, name, values):
+    """Make the database of the server at uri, a copy of an installed one,
+    that of its company, and return the id of the company.
+    values are those of personalise."""
+    _configure(uri, folder)
+    from trytond.pool import Pool
+    Pool.start()
+    Pool(name).init()
+    return _transaction(_personalise, values, name=name)
+
+
 def upgrade(uri, folder, name, modules):
     "Bring the database of the server at uri to the modules that are installed"
     _configure(uri, folder)
@@ -631,6 +642,7 @@ def _users(users):
 ACTIONS = {
     'build': build,
     'install': install,
+    'adopt': adopt,
     'upgrade': upgrade,
     'personalise': personalise,
     'users': add_users,

@@ -316,7 +316,11 @@ class TaxesTestCase(DealTestCase):
         self.assertEqual(invoice.edi_answer, bill.edi_answer)
         self.assertIn('12.345', invoice.edi_answer)
         # The person accepts the difference
-        self.post(self.buyer, bill)
+        with self.buyer.context():
+            Invoice.validate_invoice([Invoice(bill.id)])
+        deliver('invoice_response')
+        self.assertEqual(Invoice(invoice.id).edi_state, 'in_process')
+        self.post(self.buyer, Invoice(bill.id))
         deliver('invoice_response')
         self.assertEqual(Invoice(invoice.id).edi_state, 'accepted')
         self.assertEqual(ledger(bill, 1), ledger(invoice, -1))
