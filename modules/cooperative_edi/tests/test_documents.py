@@ -6,8 +6,7 @@ import unittest
 import unittest.mock
 from decimal import Decimal
 
-import trytond.config as config
-from cryptography.fernet import Fernet
+from trytond.model import Model
 from trytond.modules.account.tests import create_chart, get_fiscalyear
 from trytond.modules.account_invoice.tests import set_invoice_sequences
 from trytond.modules.company.tests import create_company
@@ -18,6 +17,8 @@ from trytond.tests.test_tryton import (
 from trytond.transaction import Transaction
 
 from trycoton.protocol import envelope, ubl
+
+from .tools import configure
 
 MODULES = [
     'cooperative_edi', 'edocument_unece', 'purchase', 'sale',
@@ -51,6 +52,13 @@ class Side:
                         }])
             identity.generate_keys()
         self.identity = identity
+
+    def again(self):
+        "Return the side as the running transaction sees it"
+        side = Side.__new__(Side)
+        with self.context():
+            vars(side).update(again(vars(self)))
+        return side
 
     def context(self):
         return Transaction().set_context(
@@ -205,6 +213,15 @@ def process(message):
         Message.not_processed(message.id, exception)
 
 
+def again(value):
+    "Return the value with its records as the running transaction sees them"
+    if isinstance(value, Model):
+        return value.__class__(value.id)
+    if isinstance(value, dict):
+        return {k: again(v) for k, v in value.items()}
+    return value
+
+
 class DealTestCase(unittest.TestCase):
     "Two companies that deal with each other"
 
@@ -213,16 +230,12 @@ class DealTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        configure()
         # The one before may have had other modules
         drop_db()
         activate_module(cls.modules)
-
-    def setUp(self):
-        super().setUp()
-        if not config.has_section('cooperative'):
-            config.add_section('cooperative')
-        config.set('cooperative', 'key', Fernet.generate_key().decode())
-        config.set('cooperative', 'courier', 'False')
+        cls._deal = cls()
+        cls._deal._make_deal()
 
     def send(self, side, document):
         """Have the side send the document, as software that checks nothing
@@ -236,6 +249,19 @@ class DealTestCase(unittest.TestCase):
         return received
 
     def set_up_deal(self):
+        "Give the test the deal of its class"
+        deal = self._deal
+        self.kilogram, self.day, self.unit = map(
+            again, [deal.kilogram, deal.day, deal.unit])
+        self.seller, self.buyer = deal.seller.again(), deal.buyer.again()
+        with self.seller.context():
+            self.sold = again(deal.sold)
+        with self.buyer.context():
+            self.bought = again(deal.bought)
+
+    @with_transaction()
+    def _make_deal(self):
+        "Make what each test needs, and takes longer than most of them"
         pool = Pool()
         Uom = pool.get('product.uom')
         currency = create_currency('EUR')
@@ -250,6 +276,7 @@ class DealTestCase(unittest.TestCase):
         self.buyer.knows(self.seller)
         self._set_up_seller()
         self._set_up_buyer()
+        Transaction().commit()
 
     def _set_up_seller(self):
         seller = self.seller
@@ -413,6 +440,83 @@ class DealTestCase(unittest.TestCase):
         self.assertEqual(document.total, invoice.total_amount)
         return document
 
+    def transfer(self, bills):
+        "Pay the bills by one transfer"
+        pool = Pool()
+        Account = pool.get('account.account')
+        AccountJournal = pool.get('account.journal')
+        Group = pool.get('account.payment.group')
+        Journal = pool.get('account.payment.journal')
+        Payment = pool.get('account.payment')
+        company = self.buyer.company
+        with self.buyer.context():
+            clearing, = Account.copy([self.buyer.tax_account], {
+                    'name': "Clearing", 'reconcile': True})
+            account_journal, = AccountJournal.search(
+                [('type', '=', 'general')], limit=1) or (
+                AccountJournal.create([{'name': "General", 'code': 'GEN',
+                            'type': 'general'}]))
+            journal, = Journal.create([{
+                        'name': "Transfer", 'company': company.id,
+                        'currency': company.currency.id,
+                        'process_method': 'manual',
+                        'clearing_account': clearing.id,
+                        'clearing_journal': account_journal.id,
+                        }])
+            payments = Payment.create([{
+                        'journal': journal.id, 'company': company.id,
+                        'party': bill.party.id,
+                        'kind': (
+                            'payable' if bill.total_amount > 0
+                            else 'receivable'),
+                        'amount': abs(bill.total_amount),
+                        'line': bill.lines_to_pay[0].id,
+                        } for bill in bills])
+            Payment.submit(payments)
+            Payment.approve([p for p in payments if p.kind == 'payable'])
+            for kind in ['payable', 'receivable']:
+                group, = Group.create([{
+                            'journal': journal.id, 'company': company.id,
+                            'kind': kind,
+                            }])
+                Payment.process(
+                    [p for p in payments if p.kind == kind], lambda: group)
+            Payment.succeed(payments)
+            run_tasks()
+
+    def credit_bank(self, amount):
+        "Post a statement of the seller on which the buyer pays"
+        pool = Pool()
+        Account = pool.get('account.account')
+        AccountJournal = pool.get('account.journal')
+        Journal = pool.get('account.statement.journal')
+        Statement = pool.get('account.statement')
+        company = self.seller.company
+        with self.seller.context():
+            bank, = Account.copy(
+                [self.seller.tax_account], {'name': "Bank"})
+            account_journal, = AccountJournal.create([{
+                        'name': "Bank", 'code': 'BNK', 'type': 'statement'}])
+            journal, = Journal.create([{
+                        'name': "Bank", 'company': company.id,
+                        'journal': account_journal.id,
+                        'account': bank.id, 'validation': 'amount',
+                        }])
+            statement, = Statement.create([{
+                        'name': "1", 'company': company.id,
+                        'journal': journal.id, 'date': TODAY,
+                        'total_amount': amount,
+                        'lines': [('create', [{
+                                        'date': TODAY, 'amount': amount,
+                                        'party': self.seller.peer.party.id,
+                                        'account': self.seller.receivable.id,
+                                        'description': "Transfer",
+                                        }])],
+                        }])
+            Statement.validate_statement([statement])
+            Statement.post([statement])
+            run_tasks()
+
     def check(self, document):
         self.assertEqual(list(document.check()), [])
         self.assertEqual(ubl.parse(document.to_bytes()), document)
@@ -571,83 +675,6 @@ class DocumentsTestCase(DealTestCase):
             Announcement(announcement.id).state, 'reconciled')
         self.assertEqual({i.state for i in invoices}, {'paid'})
         deliver('message_level_response')
-
-    def transfer(self, bills):
-        "Pay the bills by one transfer"
-        pool = Pool()
-        Account = pool.get('account.account')
-        AccountJournal = pool.get('account.journal')
-        Group = pool.get('account.payment.group')
-        Journal = pool.get('account.payment.journal')
-        Payment = pool.get('account.payment')
-        company = self.buyer.company
-        with self.buyer.context():
-            clearing, = Account.copy([self.buyer.tax_account], {
-                    'name': "Clearing", 'reconcile': True})
-            account_journal, = AccountJournal.search(
-                [('type', '=', 'general')], limit=1) or (
-                AccountJournal.create([{'name': "General", 'code': 'GEN',
-                            'type': 'general'}]))
-            journal, = Journal.create([{
-                        'name': "Transfer", 'company': company.id,
-                        'currency': company.currency.id,
-                        'process_method': 'manual',
-                        'clearing_account': clearing.id,
-                        'clearing_journal': account_journal.id,
-                        }])
-            payments = Payment.create([{
-                        'journal': journal.id, 'company': company.id,
-                        'party': bill.party.id,
-                        'kind': (
-                            'payable' if bill.total_amount > 0
-                            else 'receivable'),
-                        'amount': abs(bill.total_amount),
-                        'line': bill.lines_to_pay[0].id,
-                        } for bill in bills])
-            Payment.submit(payments)
-            Payment.approve([p for p in payments if p.kind == 'payable'])
-            for kind in ['payable', 'receivable']:
-                group, = Group.create([{
-                            'journal': journal.id, 'company': company.id,
-                            'kind': kind,
-                            }])
-                Payment.process(
-                    [p for p in payments if p.kind == kind], lambda: group)
-            Payment.succeed(payments)
-            run_tasks()
-
-    def credit_bank(self, amount):
-        "Post a statement of the seller on which the buyer pays"
-        pool = Pool()
-        Account = pool.get('account.account')
-        AccountJournal = pool.get('account.journal')
-        Journal = pool.get('account.statement.journal')
-        Statement = pool.get('account.statement')
-        company = self.seller.company
-        with self.seller.context():
-            bank, = Account.copy(
-                [self.seller.tax_account], {'name': "Bank"})
-            account_journal, = AccountJournal.create([{
-                        'name': "Bank", 'code': 'BNK', 'type': 'statement'}])
-            journal, = Journal.create([{
-                        'name': "Bank", 'company': company.id,
-                        'journal': account_journal.id,
-                        'account': bank.id, 'validation': 'amount',
-                        }])
-            statement, = Statement.create([{
-                        'name': "1", 'company': company.id,
-                        'journal': journal.id, 'date': TODAY,
-                        'total_amount': amount,
-                        'lines': [('create', [{
-                                        'date': TODAY, 'amount': amount,
-                                        'party': self.seller.peer.party.id,
-                                        'account': self.seller.receivable.id,
-                                        'description': "Transfer",
-                                        }])],
-                        }])
-            Statement.validate_statement([statement])
-            Statement.post([statement])
-            run_tasks()
 
     @with_transaction()
     def test_changed_order(self):

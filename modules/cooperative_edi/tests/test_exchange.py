@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import trytond.config as config
 from trytond import backend
+from trytond.cache import Cache
 from trytond.pool import Pool
 from trytond.protocols.wrappers import Response
-from trytond.tests.test_tryton import DB_NAME, activate_module
+from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
 from trytond.transaction import Transaction
 from trytond.wsgi import app
 from werkzeug.test import Client
@@ -68,8 +69,11 @@ class InstancesTestCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        activate_module('cooperative_edi')
+        super().setUpClass()
         configure()
+        # The one before may have had other modules
+        drop_db()
+        activate_module('cooperative_edi')
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         cls.addClassCleanup(
@@ -84,6 +88,7 @@ class InstancesTestCase(unittest.TestCase):
             with Transaction().start(name, 0, readonly=True):
                 Pool(name).init()
             cls.addClassCleanup(Pool.stop, name)
+            cls.addClassCleanup(Cache.drop, name)
             cls.instances[name] = Instance(name, name != 'clara')
             with Transaction().start(name, 0, readonly=True) as transaction:
                 cls.copy(transaction.connection, cls.path(name))
