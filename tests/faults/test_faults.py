@@ -120,7 +120,7 @@ class Deal:
         self.purchase = Purchase(
             party=relation.peer.party, relation=relation)
         line = self.purchase.lines.new()
-        line.product, line.quantity = item.product, 4
+        line.product, line.quantity = item.product, 5
         line.unit, line.unit_price = item.unit, item.price
         self.purchase.save()
         self.purchase.click('quote')
@@ -158,7 +158,7 @@ class Deal:
         "Ask for one more"
         wizard = self.buyer.wizard('purchase.edi_change', [self.purchase])
         line, = wizard.form.lines
-        line.quantity = 5
+        line.quantity = 6
         wizard.execute('send')
 
     def changed(self):
@@ -194,9 +194,9 @@ class Deal:
                     [('reference', '=', self.purchase.number)])), 1)
         case.assertEqual(
             [m.quantity for m in self.purchase.moves if m.state == 'done'],
-            [5])
+            [6])
         case.assertEqual(
-            [m.quantity for m in self.sale.moves if m.state == 'done'], [5])
+            [m.quantity for m in self.sale.moves if m.state == 'done'], [6])
         sold, = self.sale.invoices
         bought, = self.purchase.invoices
         case.assertEqual(

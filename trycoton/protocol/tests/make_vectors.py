@@ -182,7 +182,8 @@ def messages():
         id=ID, sequence=1, previous=None, correlation=None, via=None,
         checkpoint=None, replaces=None, country=None)
     said = sample.statement(body={
-            'relation': ID, 'community': None, 'trust_party': None})
+            'relation': ID, 'community': None, 'replaces': None,
+            'trust_party': None})
     application = sample.statement(
         kind='application', body=bodies()['Application'].to_json())
     for name, message in [
