@@ -64,6 +64,22 @@ class Stage:
     def record(self, table, column):
         """Return the name of the first instance that has a record of the
         table with a value in the column, and the id of this record"""
+        name, (id_,) = self._first(
+            f'SELECT id FROM "{table}" '
+            f'WHERE "{column}" IS NOT NULL ORDER BY id')
+        return name, id_
+
+    def origin(self, model, kind):
+        """Return the name of the first instance with a message of the kind
+        for a record of the model, and the id of this record"""
+        name, (origin,) = self._first(
+            'SELECT origin FROM cooperative_edi_message '
+            'WHERE kind = ? AND origin LIKE ? ORDER BY id',
+            kind, f'{model},%')
+        return name, int(origin.split(',')[1])
+
+    def _first(self, query, *values):
+        "Return the name of the first actor with a row, and the row"
         for name in self.logins:
             instance = Instance(self.demo, name)
             if instance.role != 'actor':
@@ -71,12 +87,10 @@ class Stage:
             database = sqlite3.connect(
                 f'file:{instance.database_path}?mode=ro', uri=True)
             with contextlib.closing(database):
-                row = database.execute(
-                    f'SELECT id FROM "{table}" '
-                    f'WHERE "{column}" IS NOT NULL ORDER BY id').fetchone()
+                row = database.execute(query, values).fetchone()
             if row:
-                return name, row[0]
-        raise StageError(f"no {table} with {column} in {self.demo}")
+                return name, row
+        raise StageError(f"nothing for {query} {values} in {self.demo}")
 
     @contextlib.contextmanager
     def serve(self, name, language='fr'):

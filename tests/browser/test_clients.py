@@ -83,7 +83,7 @@ class DesktopTestCase(ClientTestCase):
 
     def _test(self, model, name, screenshot):
         stage = Stage(folder / name, demo)
-        instance_name, id_ = stage.record(model.replace('.', '_'), 'number')
+        instance_name, id_ = stage.origin(model, 'order_change')
         login = stage.logins[instance_name]
         with stage.serve(instance_name) as instance, \
                 contextlib.closing(Desktop(

@@ -95,6 +95,8 @@ class FaultTestCase(unittest.TestCase):
             process.wait()
         server.stop()
         server.module = 'tests.faults.server' if point else Server.module
+        # What it did not come to send is left to the scheduled actions
+        server.cron = not point
         if point:
             os.environ.update(
                 TRYCOTON_FAULT=point, TRYCOTON_FAULT_SEEN=str(self.seen))
