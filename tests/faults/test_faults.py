@@ -132,14 +132,14 @@ class Deal:
         self.sale = self.seller.sale(self.buyer, self.purchase.number)
         self.click(self.sale, 'confirm')
 
-        self.sale.reload()
+        self.go_on(self.sale)
         shipment, = self.sale.shipments
         for button in ['assign_force', 'pick', 'pack']:
             shipment.click(button)
         self.click(shipment, 'ship')
         shipment.click('do')
 
-        self.purchase.reload()
+        self.go_on(self.purchase)
         shipment, = self.purchase.shipments
         self.click(shipment, 'receive')
         shipment.click('do')
@@ -155,6 +155,14 @@ class Deal:
         payment, = self.buyer.process_payments(invoice)
         self.click(payment, 'succeed')
         self.amount = payment.amount
+
+    def go_on(self, order):
+        """Process the order whose process was killed before it came to do so:
+        Tryton leaves this to a person, or to a worker"""
+        order.reload()
+        if order.state == 'confirmed':
+            order.click('process')
+            order.reload()
 
     def change(self):
         "Ask for one more"
