@@ -17,6 +17,7 @@ import trytond.config as config
 from trytond import backend
 from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
+from trytond.worker import run_task
 
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.errors import ProtocolError
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 PAUSE = 60
 SKEW = dt.timedelta(seconds=2)
 TEXT_MAX = 1000
+STARTED = dt.datetime.now()
 
 _couriers = {}
 _lock = threading.Lock()
@@ -57,6 +59,7 @@ class Courier(threading.Thread):
         self.event = threading.Event()
 
     def run(self):
+        _attempt(finish_tasks, self.database)
         timeout = None
         while True:
             self.event.wait(timeout)
@@ -72,6 +75,23 @@ class Courier(threading.Thread):
 
 def _next_due():
     return Pool().get('cooperative.edi.message').next_due()
+
+
+def finish_tasks(database):
+    """Do what a process that was killed left in the queue: without a worker
+    nobody else would, and a confirmed sale would stay so"""
+    if config.getboolean('queue', 'worker', default=False):
+        return
+    for id_ in transact(database, _left, readonly=True):
+        _attempt(run_task, database, id_)
+
+
+def _left():
+    Queue = Pool().get('ir.queue')
+    return [t.id for t in Queue.search([
+                ('enqueued_at', '<', STARTED),
+                ('finished_at', '=', None),
+                ], order=[('id', 'ASC')])]
 
 
 def exchange(database):

@@ -157,12 +157,11 @@ class Deal:
         self.amount = payment.amount
 
     def go_on(self, order):
-        """Process the order whose process was killed before it came to do so:
-        Tryton leaves this to a person, or to a worker"""
-        order.reload()
-        if order.state == 'confirmed':
-            order.click('process')
+        "Wait for what a kill left in the queue"
+        def processed():
             order.reload()
+            return order.state == 'processing'
+        wait(processed, f"the processing of {order.number}")
 
     def change(self):
         "Ask for one more"

@@ -614,6 +614,24 @@ class ExchangeTestCase(InstancesTestCase):
         self.assertEqual(
             self.read(self.bruno, 'state', model='relation'), ['agreed'])
 
+    def test_left_tasks(self):
+        "What a killed process left in the queue is done"
+        def leave(days):
+            Queue = Pool().get('ir.queue')
+            Peer = self.anne.get('peer')
+            Peer.__queue__.answered(Peer.search([])[0])
+            task = Queue(Transaction().tasks.pop())
+            task.enqueued_at = courier.STARTED + dt.timedelta(days)
+            task.save()
+            return task.id
+
+        def finished(id_):
+            return bool(Pool().get('ir.queue')(id_).finished_at)
+        left, running = self.anne.do(leave, -1), self.anne.do(leave, 1)
+        courier.finish_tasks('anne')
+        self.assertTrue(self.anne.do(finished, left))
+        self.assertFalse(self.anne.do(finished, running))
+
 
 class CourierTestCase(unittest.TestCase):
     "Test the thread of the courier"
@@ -623,6 +641,9 @@ class CourierTestCase(unittest.TestCase):
         config.set('cooperative', 'courier', 'True')
         self.addCleanup(config.set, 'cooperative', 'courier', 'False')
         self.addCleanup(courier._couriers.pop, 'none', None)
+        finish = patch.object(courier, 'finish_tasks')
+        finish.start()
+        self.addCleanup(finish.stop)
 
     def test_one_thread(self):
         "Woken from many threads at once, one courier runs"
