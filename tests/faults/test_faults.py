@@ -8,6 +8,7 @@ befalls each process at each step: make soak does."""
 import contextlib
 import http.client
 import os
+import signal
 import tempfile
 import unittest
 from itertools import product
@@ -91,7 +92,9 @@ class FaultTestCase(unittest.TestCase):
         server = victim.server
         self.seen.unlink(missing_ok=True)
         for process in server.processes.values():
-            process.kill()
+            # With those that it has started itself
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         server.stop()
         server.module = 'tests.faults.server' if point else Server.module
