@@ -207,12 +207,6 @@ class PeerKey(metaclass=PoolMeta):
         help="The peer itself announced it: a directory that does not know "
         "it yet does not revoke it.")
 
-    @classmethod
-    def signers(cls, kid, purpose='signing'):
-        # A recovery key signs announcements
-        return super().signers(kid, purpose) or super().signers(
-            kid, 'recovery')
-
     def kept_from(self, entry):
         return (self.announced
             and not isinstance(entry, KeyAnnouncement))
@@ -246,6 +240,12 @@ class Message(metaclass=PoolMeta):
         if self.kind == KIND and not self.peer.relations:
             # It learns the keys from its directory
             self.cancel([self])
+
+    @classmethod
+    def _signers(cls, kid):
+        pool = Pool()
+        Key = pool.get('cooperative.edi.peer.key')
+        return super()._signers(kid) or Key.signers(kid, 'recovery')
 
     @classmethod
     def _receive(cls, signers, typ, data, jws):

@@ -651,13 +651,11 @@ class Message(Workflow, ModelSQL, ModelView):
     def receive(cls, data, jws):
         """Store the message signed by a known peer.  Return it and whether
         it was known already.  Raise Problem for what is refused."""
-        pool = Pool()
-        Key = pool.get('cooperative.edi.peer.key')
         try:
             typ, kid = cls._signed_as(jws)
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
-        signers = Key.signers(kid)
+        signers = cls._signers(kid)
         if not signers:
             raise Problem.unknown_key(kid)
         try:
@@ -669,6 +667,13 @@ class Message(Workflow, ModelSQL, ModelView):
         except Problem as problem:
             problem.peer = problem.peer or signers[0].peer
             raise
+
+    @classmethod
+    def _signers(cls, kid):
+        "Return who may sign messages now by the key of that id"
+        pool = Pool()
+        Key = pool.get('cooperative.edi.peer.key')
+        return Key.signers(kid)
 
     @classmethod
     def _receive(cls, signers, typ, data, jws):

@@ -366,15 +366,6 @@ class PeerKey(ModelSQL, ModelView):
             and (not self.valid_to or naive(now()) < self.valid_to))
 
     @classmethod
-    def find(cls, kid):
-        "Return the keys of that id that may sign now"
-        return [k for k in cls.search([
-                    ('kid', '=', kid),
-                    ('purpose', '=', 'signing'),
-                    ('peer.active', '=', True),
-                    ]) if k.valid]
-
-    @classmethod
     def signers(cls, kid, purpose='signing'):
         "Return who may sign now by the key of that id"
         pool = Pool()

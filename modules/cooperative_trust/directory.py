@@ -83,14 +83,16 @@ class Directory(ModelSQL, ModelView):
     def _signer(cls, data, jws):
         pool = Pool()
         Key = pool.get('cooperative.edi.peer.key')
+        Peer = pool.get('cooperative.edi.peer')
         try:
             kid = signature.kid_of(jws, signature.DIRECTORY)
-            for key in Key.find(kid):
-                if key.peer.kind == 'community':
+            for signer in Key.signers(kid):
+                peer = Peer(signer.peer)
+                if peer.kind == 'community':
                     signature.verify(
                         data, jws, signature.DIRECTORY,
-                        {kid: key.public_key})
-                    return key.peer
+                        {kid: signer.public_key})
+                    return peer
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
         raise Problem.unknown_key(kid)

@@ -408,6 +408,7 @@ class CooperativeCommunityTestCase(
                 return hold(record)
             holding.side_effect = courier_first
             Directory.synchronise(joined, response)
+        holding.assert_called_once()
         self.assertEqual(
             len(Directory.search([('community', '=', joined.id)])), 1)
 

@@ -642,7 +642,7 @@ class CourierTestCase(unittest.TestCase):
         self.addCleanup(config.set, 'cooperative', 'courier', 'False')
         self.addCleanup(courier._couriers.pop, 'none', None)
         finish = patch.object(courier, 'finish_tasks')
-        finish.start()
+        self.finish = finish.start()
         self.addCleanup(finish.stop)
 
     def test_one_thread(self):
@@ -676,6 +676,7 @@ class CourierTestCase(unittest.TestCase):
                 self.assertLogs('cooperative_edi.courier', 'CRITICAL'):
             courier.wake('none')
             self.assertTrue(done.wait(5))
+        self.finish.assert_called_once_with('none')
 
     def test_steps(self):
         "A step that fails does not keep the others from being done"
