@@ -6,8 +6,7 @@ An alarm says in words what was found, and keeps the bytes that show it to
 anybody else.  What it says never changes: only its state does.
 """
 from trytond.i18n import gettext
-from trytond.model import (
-    Index, ModelSQL, ModelView, Unique, Workflow, fields)
+from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, without_check_access

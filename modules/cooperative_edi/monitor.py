@@ -13,7 +13,7 @@ import random
 from typing import NamedTuple
 
 from sql import Null
-from trytond.model import Index, ModelSQL, Unique, fields
+from trytond.model import Index, ModelSQL, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 

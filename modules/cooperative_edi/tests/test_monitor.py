@@ -12,7 +12,7 @@ from trytond.protocols.wrappers import HTTPStatus
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
-from cooperative_edi import client, courier, monitor
+from cooperative_edi import client, monitor
 from cooperative_edi.client import ClientError, Response
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
@@ -26,7 +26,7 @@ from trycoton.protocol.proof import Proof
 from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.tile import Tile
 
-from .tools import THEM, US, Other, configure, create_identity, create_relation
+from .tools import THEM, Other, configure, create_identity, create_relation
 
 TRUST = '0225:732829320_9'
 ENDPOINT = 'https://trust.example/t/cooperative'
@@ -368,7 +368,8 @@ class MonitorTestCase(RouteTestCase):
         stranger = NoteSigner('log.example', signature.SigningKey.generate())
         big = Checkpoint('log.example', 2 ** 40, bytes(32)).sign(SIGNER)
         for other in [
-                b'\n', b'no note', note[:-1], note.replace(b'\n2\n', b'\n02\n'),
+                b'\n', b'no note', note[:-1],
+                note.replace(b'\n2\n', b'\n02\n'),
                 note + line, text + b'\nextension\n\n' + line,
                 note.replace(b'\n', b'\r\n'), note.replace(b'=\n', b'\n'),
                 Log(b'x', b'y').note(2, stranger), big,
@@ -770,5 +771,3 @@ class MonitorTestCase(RouteTestCase):
             with self.subTest(groups, action=action), \
                     self.assertRaises((AccessError, UserError)):
                 self.transact(run, groups, action, companies)
-
-

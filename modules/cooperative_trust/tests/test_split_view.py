@@ -18,8 +18,7 @@ from trytond.cache import Cache
 from trytond.modules.company.tests import create_company
 from trytond.pool import Pool
 from trytond.protocols.wrappers import HTTPStatus, Response
-from trytond.tests.test_tryton import (
-    DB_NAME, Client, activate_module, drop_db)
+from trytond.tests.test_tryton import DB_NAME, Client, activate_module, drop_db
 from trytond.transaction import Transaction
 from trytond.wsgi import app
 
