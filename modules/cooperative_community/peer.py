@@ -37,6 +37,8 @@ class Peer(metaclass=PoolMeta):
         Directory = pool.get('cooperative.community.directory')
         Participant = pool.get('cooperative.community.participant')
         super().announce_keys(announcement, kid)
+        if self.kind != 'participant':
+            return
         peer = self.__class__(self.id)
         for participant in Participant.search([('peer', '=', peer.id)]):
             last = Directory.last(participant.community)

@@ -686,6 +686,10 @@ class CourierTestCase(unittest.TestCase):
             @classmethod
             def attend(cls, database):
                 raise ValueError(database)
+
+            @classmethod
+            def watch(cls, database):
+                done.append(database)
         with patch.object(courier, 'Pool') as pool, \
                 patch.object(courier, 'import_received', done.append), \
                 patch.object(courier, 'check_payloads', done.append), \
@@ -696,5 +700,5 @@ class CourierTestCase(unittest.TestCase):
                 patch.object(courier.logger, 'critical') as critical:
             pool.return_value.get.return_value = Message
             courier.exchange('x')
-        self.assertEqual(done, ['x'] * 4)
+        self.assertEqual(done, ['x'] * 5)
         critical.assert_called_once()
