@@ -195,7 +195,7 @@ class Peer(metaclass=PoolMeta):
 
     @classmethod
     def _monitor(cls, database, id_):
-        log = transact(database, cls.log_view, id_, readonly=True)
+        log = transact(database, cls.claim_log, id_)
         try:
             view = log.check()
         except Unavailable as exception:
@@ -204,17 +204,19 @@ class Peer(metaclass=PoolMeta):
             transact(database, cls.keep_view, id_, view)
 
     @classmethod
-    def log_view(cls, id_):
-        "Return what is known of the log of the trust party"
+    def claim_log(cls, id_):
+        """Return what is known of the log of the trust party.  Nobody else
+        checks it meanwhile, nor at once if this one is interrupted."""
         pool = Pool()
         Checkpoint = pool.get('cooperative.edi.checkpoint')
-        peer = cls(id_)
+        peer = hold(cls(id_), monitor_at=_jittered(INTERVAL))
+        seen = Checkpoint.search(
+            [('peer', '=', id_)], order=[('size', 'ASC')])
+        Checkpoint.postpone([c.id for c in seen])
         return LogView(
             peer.endpoint + '/trust/', peer.log_verifier,
             peer.known_checkpoint, [
-                Seen(c.id, bytes(c.note), c.size, c.since)
-                for c in Checkpoint.search(
-                    [('peer', '=', id_)], order=[('size', 'ASC')])])
+                Seen(c.id, bytes(c.note), c.size, c.since) for c in seen])
 
     @classmethod
     def not_monitored(cls, id_, error):
@@ -252,7 +254,6 @@ class Peer(metaclass=PoolMeta):
         for finding in view.findings:
             peer._raise_finding(finding)
         Checkpoint.delete(Checkpoint.search([('id', 'in', view.checked)]))
-        Checkpoint.postpone(view.ahead)
         peer.keep_checkpoint(view.note, view.base)
         peer.monitor_at = _jittered(INTERVAL)
         peer.monitor_failures = 0
@@ -356,7 +357,6 @@ class LogView:
             view.note = view.head
         else:
             view.current = False
-            view.ahead = [s.id for s in self.seen]
             return view
         for seen in self.seen:
             self._check_seen(view, seen)
@@ -375,7 +375,6 @@ class LogView:
     def _check_seen(self, view, seen):
         size = _note_of(view.note or self.known).size
         if seen.size > size:
-            view.ahead.append(seen.id)
             if not view.behind or (
                     view.behind.since and view.behind.since > seen.since):
                 view.behind = seen
@@ -384,8 +383,8 @@ class LogView:
             told = self._compare(view, seen.note, seen.id)
         else:
             told = self._compare_old(view, seen.note, seen.id)
-        checked = view.ahead if told is None else view.checked
-        checked.append(seen.id)
+        if told is not None:
+            view.checked.append(seen.id)
 
     def _compare_old(self, view, note, seen=None):
         "Compare with a log that went back: it may lack the tiles"
@@ -450,7 +449,7 @@ class View:
         self.current = True     # the log is not behind what was known
         self.behind = None      # the Seen of which the log shows less
         self.findings = []
-        self.checked, self.ahead = [], []
+        self.checked = []       # the ids of what need not be compared again
 
 
 class Checkpoint(ModelSQL):
@@ -506,7 +505,7 @@ class Checkpoint(ModelSQL):
 
     @classmethod
     def postpone(cls, ids):
-        "Compare again later what the log does not show yet"
+        "Compare what is not settled by then"
         cls.write(cls.search([('id', 'in', ids)]), {
                 'at': _jittered(AGAIN),
                 })

@@ -17,6 +17,8 @@ from .note import Note
 from .policy import Policy
 from .record import BINARY, Record, member
 
+MAX_SIZE = 2 ** 18
+
 
 @dataclass(frozen=True)
 class Contradiction(Record):
@@ -86,6 +88,8 @@ def compare(first, second, verifier, fetch):
 def is_one(data):
     "Tell if the bytes of a file have the form of a Contradiction"
     try:
+        if len(data) > MAX_SIZE:
+            return False
         Contradiction.parse(data)
     except Malformed:
         return False

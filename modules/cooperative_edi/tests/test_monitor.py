@@ -502,10 +502,10 @@ class MonitorTestCase(RouteTestCase):
         "Test two that check at the same time do not go back"
         Peer = Pool(self.db_name).get('cooperative.edi.peer')
         self.monitor()
-        slow = self.transact(Peer.log_view, self.peer)
+        slow = self.transact(Peer.claim_log, self.peer)
         view = slow.check()
         self.log.grow(1)
-        late = self.transact(Peer.log_view, self.peer).check()
+        late = self.transact(Peer.claim_log, self.peer).check()
         self.log.grow(9)
         self.assertEqual(self.monitor(), 13)
         for view in [view, late]:
