@@ -53,6 +53,14 @@ def _note_of(data):
     return SignedCheckpoint.parse(Note.parse(data).text)
 
 
+def _of_log(data, verifier):
+    "Return the note as the log alone signed it: each message carries it"
+    note = Note.parse(data)
+    return Note(note.text, tuple(
+            s for s in note.signatures
+            if (s.name, s.id) == (verifier.name, verifier.id))).to_bytes()
+
+
 def _jittered(interval):
     return naive(now()) + interval * random.uniform(0.5, 1.5)
 
@@ -141,6 +149,7 @@ class Peer(metaclass=PoolMeta):
                 "checkpoint of %s: %s", self.identifier, exception)
             return
         if 0 < checkpoint.size <= MAX_SIZE:
+            note = _of_log(note, self.log_verifier)
             Checkpoint.see(self, checkpoint, note, message)
 
     @classmethod
@@ -254,7 +263,7 @@ class Peer(metaclass=PoolMeta):
         for finding in view.findings:
             peer._raise_finding(finding)
         Checkpoint.delete(Checkpoint.search([('id', 'in', view.checked)]))
-        peer.keep_checkpoint(view.note, view.base)
+        peer.advance_checkpoint(view.note, view.base)
         peer.monitor_at = _jittered(INTERVAL)
         peer.monitor_failures = 0
         peer.monitor_failing = peer.monitor_error = None
@@ -269,7 +278,7 @@ class Peer(metaclass=PoolMeta):
         if view.behind:
             peer._raise_back(view)
 
-    def keep_checkpoint(self, note, base):
+    def advance_checkpoint(self, note, base):
         """Keep the note, of which the checks proved that base, the one kept
         when they began, is its beginning.  The only way to move on: another
         one may have done it meanwhile, and nobody goes back."""
@@ -370,7 +379,7 @@ class LogView:
                 raise Rejected("The log is too large.")
         except ProtocolError as exception:
             raise Unavailable(f"checkpoint: {exception}") from exception
-        return data
+        return _of_log(data, self.verifier)
 
     def _check_seen(self, view, seen):
         size = _note_of(view.note or self.known).size

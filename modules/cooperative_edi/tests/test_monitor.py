@@ -266,6 +266,32 @@ class MonitorTestCase(RouteTestCase):
         self.assertFalse(self.alarms())
         self.assertIn('tile/1/000.p/2', self.log.served)
 
+    def test_witnessed(self):
+        "Test what is kept and sent on is signed by the log alone"
+        witness = NoteSigner('witness.example', SIGNER._signing_key)
+        note = self.log.note()
+        text = note.split(b'\n\n')[0].decode() + '\n'
+        self.log.head = note + str(witness.sign(text)).encode()
+        self.assertEqual(self.monitor(), 3)
+        self.assertEqual(bytes(self.read(self.peer, 'checkpoint')), note)
+        self.post(checkpoint=self.log.head)
+        self.assertFalse(self.to_check())
+        old = self.log.note(2)
+        text = old.split(b'\n\n')[0].decode() + '\n'
+        self.post(checkpoint=old + str(witness.sign(text)).encode())
+        Checkpoint = Pool(self.db_name).get('cooperative.edi.checkpoint')
+        self.assertEqual(
+            self.transact(lambda: [
+                    bytes(c.note) for c in Checkpoint.search([])]), [old])
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        self.log.head = None
+        self.log.grow(4)
+        self.transact(lambda: Peer(self.peer).keep_checkpoint(
+                self.log.note(), 7))
+        self.assertEqual(self.read(self.peer, 'checkpoint_size'), 3)
+        self.assertEqual(self.monitor(again=False), 7)
+        self.assertFalse(self.alarms())
+
     def test_whole_tiles(self):
         "Test a log that keeps only whole tiles"
         self.log.grow(200)
