@@ -362,7 +362,9 @@ class Partner:
         receipt = canonical.dump({
                 'message': header['id'], 'digest': said.digest,
                 'receiver': self.identifier, 'time': canonical.now(),
-                'status': 'stored'})
+                'status': 'stored',
+                # The partner reads no tiles: it has verified none
+                'checkpoint': None})
         answer = {
             'receipt': receipt.decode(),
             'signature': self.key.sign(receipt, 'trycoton-receipt')}

@@ -1,7 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 from trytond.exceptions import UserError
-from trytond.model.exceptions import ValidationError
+from trytond.model.exceptions import AccessError, ValidationError
 
 
 class KeyMissingError(UserError):
@@ -53,6 +53,10 @@ class RelationMissingError(UserError):
 
 
 class EvidenceError(UserError):
+    pass
+
+
+class AlarmModifyError(AccessError):
     pass
 
 

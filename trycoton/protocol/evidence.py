@@ -453,7 +453,17 @@ class _Verification:
         self._verify(
             signed, signature.RECEIPT, value.receiver,
             moment or _Moment(receipt.time))
+        self._acknowledge(receipt.checkpoint)
         return receipt.time
+
+    def _acknowledge(self, data):
+        "Look if the receiver was shown another log than the file shows"
+        try:
+            checkpoint = Checkpoint.open(data or b'', self.verifiers)
+        except ProtocolError:
+            # The sender must not lose its evidence by what it did not write
+            return
+        self._see(checkpoint.origin, {(0, checkpoint.size): checkpoint.root})
 
     def _checkpoint(self, data):
         "Look if the sender was shown another log than the file shows"

@@ -263,7 +263,8 @@ def bodies():
         TRUST, "Tiers", 'https://trust.example/cooperative', PUBLISHED,
         NoteSigner('log.example', KEY).vkey)
     catalogue = sample.envelope(payload=sample.CATALOGUE)
-    receipt = Receipt(ID, DIGEST, SELLER, TIME)
+    receipt = Receipt(
+        ID, DIGEST, SELLER, TIME, checkpoint=sample.envelope().checkpoint)
     route = statement.Route(ID, TRUST)
     world = test_evidence.deal()
     return {
