@@ -53,8 +53,12 @@ class Folder:
         "Return the folder of the log, None if none is configured"
         base = config.get('cooperative', 'log_mirror')
         if base:
-            name = re.sub(r'^\.', '%2E', quote(log.origin, safe=''))
-            return cls(Path(base, name))
+            return cls(Path(base, cls.name(log)))
+
+    @classmethod
+    def name(cls, log):
+        "Return the name of the folder of the log, beside others"
+        return re.sub(r'^\.', '%2E', quote(log.origin, safe=''))
 
     def read(self, path):
         "Return the bytes of the file, or None; raise OSError"
