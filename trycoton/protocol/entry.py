@@ -4,7 +4,8 @@
 
 An entry is public and says nothing: a version byte and 32 bytes.  Version 1
 is a commitment to a private :class:`Evidence`, version 2 the digest of a
-directory, logged as published.
+directory, logged as published, version 3 the last known head of the log that
+this one succeeds, its first entry.
 """
 import hashlib
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .record import (
 
 COMMITMENT = b'\x01'
 DIRECTORY = b'\x02'
+PREDECESSOR = b'\x03'
 NONCE_SIZE = 32
 SUBMISSION, DELIVERY = EVENTS = 'submission', 'delivery'
 
@@ -43,10 +45,17 @@ def directory_entry(digest):
     return DIRECTORY + bytes.fromhex(DIGEST.load(digest))
 
 
+def predecessor_entry(checkpoint):
+    "Return the entry of the last known Checkpoint of the log before"
+    return PREDECESSOR + hashlib.sha256(
+        checkpoint.text().encode('utf-8')).digest()
+
+
 def parse(data):
     "Return the version byte and the 32 bytes of an entry; raise Malformed"
     version, value = data[:1], data[1:]
-    if version not in (COMMITMENT, DIRECTORY) or len(value) != 32:
+    if (version not in (COMMITMENT, DIRECTORY, PREDECESSOR)
+            or len(value) != 32):
         raise Malformed("Not an entry of the log.")
     return version, value
 

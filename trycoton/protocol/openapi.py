@@ -25,7 +25,7 @@ _signed = ['signature', 'malformed', 'too-large']
 _message = [
     *_signed, 'unknown-key', 'not-sender', 'suspended', 'no-relation',
     'other-route', 'forbidden', 'not-addressed', 'conflict', 'overload',
-    'no-log']
+    'no-log', 'log-behind', 'log-closed', 'log-mirror']
 
 
 def description(modules=None, server=SERVER):
@@ -448,6 +448,20 @@ PATHS = {
                             },
                         }, _etag),
                 _unchanged,
+                problems=['not-found', 'log-behind'],
+                parameters=[_none_match]),
+            },
+        '/trust/predecessor': {
+            'get': _operation(
+                'predecessor', "The last known checkpoint of the log before, "
+                "to which the first entry commits",
+                _answer(200, "A signed note.", {
+                        'text/plain; charset=utf-8': {
+                            'schema': {'type': 'string'},
+                            'example': _case('note', "checkpoint")['note'],
+                            },
+                        }, _etag),
+                _unchanged,
                 problems=['not-found'], parameters=[_none_match]),
             },
         '/trust/tile/{path}': {
@@ -494,7 +508,8 @@ PATHS = {
                     _json_example('Logged', {'record': None})),
                 problems=[
                     *_signed, 'unknown-key', 'not-sender', 'forbidden',
-                    'suspended', 'directory', 'overload', 'no-log'],
+                    'suspended', 'directory', 'overload', 'no-log',
+                    'log-behind', 'log-closed', 'log-mirror'],
                 parameters=[_signature_parameter],
                 requestBody=_body(_json_example(
                         'Directory', _value_of('Directory')))),
@@ -508,7 +523,10 @@ PATHS = {
                         'CommissionStatement',
                         _value_of('CommissionStatement')),
                     _signature("the trust party")),
-                problems=['forbidden', 'malformed', 'not-found'], token=True,
+                problems=[
+                    'forbidden', 'malformed', 'not-found', 'log-behind',
+                    'log-closed'],
+                token=True,
                 parameters=[{
                         'name': 'community',
                         'in': 'query',

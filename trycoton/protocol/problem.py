@@ -48,4 +48,10 @@ PROBLEMS = {
     'internal': Problem(500, "a fault here"),
     'unavailable': Problem(503, "not possible at present", True),
     'no-log': Problem(503, "the log of the trust party is not open", True),
+    'log-behind': Problem(
+        503, "the log was restored and lacks what it signed", True),
+    'log-closed': Problem(
+        503, "the log is closed, and has no successor yet", True),
+    'log-mirror': Problem(
+        503, "the copy of the log is not there or cannot be written", True),
     }
