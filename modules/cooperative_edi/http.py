@@ -64,7 +64,9 @@ class Problem(Exception):
 
     @classmethod
     def malformed(cls, exception):
-        return cls('malformed', "The message is refused.", str(exception))
+        path = getattr(exception, 'path', None)
+        return cls('malformed', "The message is refused.",
+            f"{path}: {exception}" if path else str(exception))
 
     @classmethod
     def too_large(cls, size):
