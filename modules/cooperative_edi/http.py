@@ -35,6 +35,7 @@ class Problem(Exception):
     sentence for the person who reads the log of the sender.
     peer is the id of whose key signed, message and evidence of what was
     received before and what contradicts it: bytes, digest and signature.
+    record is what a trust party proves of its refusal.
     """
 
     def __init__(self, name, title, detail=None):
@@ -47,7 +48,7 @@ class Problem(Exception):
         self.title = title
         self.detail = detail
         self.retry = RETRY if again else None
-        self.peer = self.message = self.evidence = None
+        self.peer = self.message = self.evidence = self.record = None
 
     @classmethod
     def signature(cls, exception):
@@ -64,7 +65,9 @@ class Problem(Exception):
 
     @classmethod
     def malformed(cls, exception):
-        return cls('malformed', "The message is refused.", str(exception))
+        path = getattr(exception, 'path', None)
+        return cls('malformed', "The message is refused.",
+            f"{path}: {exception}" if path else str(exception))
 
     @classmethod
     def too_large(cls, size):
@@ -103,6 +106,11 @@ class Problem(Exception):
         return cls('forbidden', "This is not for the caller.", detail)
 
     @classmethod
+    def closed(cls, uuid):
+        return cls(
+            'closed', "The message was closed as not delivered.", uuid)
+
+    @classmethod
     def conflict(cls, uuid):
         return cls(
             'conflict', "Another message has the same identifier.", uuid)
@@ -130,6 +138,8 @@ class Problem(Exception):
             }
         if self.detail:
             body['detail'] = self.detail
+        if self.record:
+            body['record'] = self.record
         return body
 
     def response(self):

@@ -88,6 +88,8 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
         task = Case(
             (table.state == 'held', 'complete'),
             (table.state == 'failed', 'retry'),
+            ((table.state == 'sent') & (table.failure != Null)
+                & (table.direction == 'out'), 'retry'),
             else_=Null)
         return task, *cls._with_peer(table)
 

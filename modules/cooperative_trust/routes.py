@@ -7,7 +7,7 @@ from trytond.wsgi import app
 
 from cooperative_edi.http import Problem, authenticate, problems, respond
 from cooperative_edi.transaction import transact
-from trycoton.protocol import canonical, signature, tile
+from trycoton.protocol import canonical, entry, signature, tile
 from trycoton.protocol.errors import ProtocolError
 
 BASE = '/<database_name>/cooperative/trust'
@@ -107,7 +107,7 @@ def _leaves(request, uuid):
     if not leaves:
         raise Problem.not_found(uuid)
     return {event: leaves[event].id if event in leaves else None
-        for event in ['submission', 'delivery']}
+        for event in entry.EVENTS}
 
 
 @app.route(f'{BASE}/directories', methods=['POST'])

@@ -33,6 +33,7 @@ PROBLEMS = {
         404, "nobody here has the identifier of the receiver"),
     'not-found': Problem(404, "no such thing"),
     'conflict': Problem(409, "another message has the same id"),
+    'closed': Problem(409, "the message was closed as not delivered"),
     'applied': Problem(409, "there is an application already"),
     'other-keys': Problem(409, "the applicant is known by other keys"),
     'directory': Problem(409, "the directory does not follow the known one"),
