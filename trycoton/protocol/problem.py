@@ -33,10 +33,13 @@ PROBLEMS = {
         404, "nobody here has the identifier of the receiver"),
     'not-found': Problem(404, "no such thing"),
     'conflict': Problem(409, "another message has the same id"),
+    'leased': Problem(
+        409, "another one of the caller has just fetched the message", True),
     'applied': Problem(409, "there is an application already"),
     'other-keys': Problem(409, "the applicant is known by other keys"),
     'directory': Problem(409, "the directory does not follow the known one"),
     'too-large': Problem(413, "more than the route accepts"),
+    'encoding': Problem(415, "compressed, or otherwise encoded"),
     'malformed': Problem(422, "not in its form, or of an unknown type"),
     'charter': Problem(
         422, "the application accepts another charter than the one in force"),
@@ -45,7 +48,22 @@ PROBLEMS = {
         422, "the community does not work with the trust party"),
     'overload': Problem(
         429, "too many applications, or the log is behind", True),
+    'quota': Problem(429, "more than the quota of the caller", True),
     'internal': Problem(500, "a fault here"),
     'unavailable': Problem(503, "not possible at present", True),
     'no-log': Problem(503, "the log of the trust party is not open", True),
     }
+
+
+def may_pass(body):
+    """Tell if the same request may succeed later after a problem
+
+    body is the JSON object of the problem (RFC 9457).  One of a name that is
+    not known is final, unless its status is of the server (5xx).
+    """
+    type_, status = body.get('type'), body.get('status')
+    if isinstance(type_, str) and type_.startswith(BASE):
+        known = PROBLEMS.get(type_.removeprefix(BASE))
+        if known:
+            return known.retry or known.status >= 500
+    return type(status) is int and status >= 500
