@@ -381,7 +381,14 @@ class Partner:
     def fetch(self, identifier):
         "Fetch what waits at a peer or a trust party; return how many came"
         peer = self.peer(identifier)
-        ids = self._ask(peer, 'GET', '/edi/mailbox')['messages']
+        count, query = 0, ''
+        while ids := self._ask(
+                peer, 'GET', f'/edi/mailbox{query}')['messages']:
+            self._fetch(peer, ids)
+            count, query = count + len(ids), f'?after={ids[-1]}'
+        return count
+
+    def _fetch(self, peer, ids):
         for id_ in ids:
             path = f'/edi/mailbox/{id_}'
             status, headers, data = self._call(peer, 'GET', path)
@@ -389,18 +396,16 @@ class Partner:
                 try:
                     _, answer = self.receive(data, headers[key.HEADER])
                 except Refused as exception:
-                    if exception.name in web.RETRY:
-                        continue
+                    # Given back to the mailbox if it may be taken later
                     answer = web.problem(exception)
                 self._call(
                     peer, 'POST', f'{path}/receipt', canonical.dump(answer))
-        return len(ids)
 
     def _call(self, peer, method, path, data=None):
-        path = web.urlsplit(peer['endpoint']).path + path
+        url = peer['endpoint'] + path
         token = self.key.token(
-            self.identifier, peer['identifier'], method, path)
-        url = web.urlsplit(peer['endpoint'])._replace(path=path).geturl()
+            self.identifier, peer['identifier'], method,
+            web.urlsplit(url).path)
         return web.call(
             method, url, data, Authorization=f'Bearer {token}')
 

@@ -48,6 +48,7 @@ class Problem(Exception):
         self.title = title
         self.detail = detail
         self.retry = RETRY if again else None
+        self.headers = {}
         self.peer = self.message = self.evidence = self.record = None
 
     @classmethod
@@ -129,6 +130,26 @@ class Problem(Exception):
     def overload(cls, detail):
         return cls('overload', "There are too many requests.", detail)
 
+    @classmethod
+    def encoded(cls, encoding):
+        return cls('encoding', "The message is to be sent as it is.",
+            f"The encoding {encoding} is not accepted.")
+
+    @classmethod
+    def leased(cls, uuid, seconds):
+        problem = cls(
+            'leased', "Another one has just fetched the message.", uuid)
+        problem.retry = seconds
+        return problem
+
+    @classmethod
+    def quota(cls, seconds, headers):
+        problem = cls('quota', "The quota is used up.",
+            f"Try again in {seconds} seconds.")
+        problem.retry = seconds
+        problem.headers = headers
+        return problem
+
     @property
     def body(self):
         body = {
@@ -146,6 +167,7 @@ class Problem(Exception):
         response = Response(
             canonical.dump(self.body), status=self.status,
             content_type=problem.MEDIA_TYPE)
+        response.headers.update(self.headers)
         if self.retry:
             response.headers['Retry-After'] = str(self.retry)
         return response
@@ -172,15 +194,25 @@ def problems(func):
             # Nothing of our inside goes to the sender, who tries again
             logger.critical("%s", request, exc_info=True)
             return Problem.internal().response()
-        logger.warning(
-            "refused %s %s from %s: %s %s", request.method, request.path,
-            request.remote_addr, problem.name, problem.detail)
         Refusal = pool.get('cooperative.edi.refusal')
-        Refusal.count_problem(
-            pool.database_name, problem, request.remote_addr,
-            f'{request.method} {request.path}')
+        if Refusal.count_problem(
+                pool.database_name, problem, request.remote_addr,
+                f'{request.method} {request.path}'):
+            logger.warning(
+                "refused %s %s from %s: %s %s", request.method,
+                request.path, request.remote_addr, problem.name,
+                problem.detail)
         return problem.response()
     return wrapper
+
+
+def body(request):
+    "Return the bytes that were posted.  Raise Problem if they are encoded."
+    encoding = request.headers.get('Content-Encoding', 'identity')
+    if encoding.strip().lower() not in {'', 'identity'}:
+        # Nothing is ever inflated: a few bytes could fill the memory
+        raise Problem.encoded(encoding)
+    return request.get_data()
 
 
 def respond(data, jws=None, status=HTTPStatus.OK,
@@ -227,6 +259,7 @@ def authenticate(request):
         peer = Peer.get(company, claims['iss'])
         if not _use(peer, claims):
             raise Problem.token("the token was used before")
+        peer.admit_request()
         Transaction().set_context(company=company)
         return identity, peer
     raise Problem.token(error)
@@ -250,5 +283,5 @@ def authorization(identity, peer, method, url, time=None):
 
 
 __all__ = [
-    'Problem', 'problems', 'respond', 'respond_cached', 'authenticate',
-    'authorization']
+    'Problem', 'problems', 'body', 'respond', 'respond_cached',
+    'authenticate', 'authorization']

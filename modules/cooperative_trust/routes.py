@@ -5,7 +5,8 @@ from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
 from trytond.wsgi import app
 
-from cooperative_edi.http import Problem, authenticate, problems, respond
+from cooperative_edi.http import (
+    Problem, authenticate, body, problems, respond)
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, signature, tile
 from trycoton.protocol.errors import ProtocolError
@@ -118,7 +119,7 @@ def directories(request, pool):
     Leaf = pool.get('cooperative.trust.log.leaf')
     database = pool.database_name
     leaf = transact(
-        database, _directory, request.get_data(),
+        database, _directory, body(request),
         request.headers.get(signature.SIGNATURE_HEADER, ''))
     if not Leaf.wait(database, leaf):
         return respond(

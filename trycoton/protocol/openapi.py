@@ -21,11 +21,11 @@ SERVER = 'https://example.org/database/cooperative'
 SCHEMAS = '#/components/schemas/'
 
 _any = ['internal', 'unavailable']
-_signed = ['signature', 'malformed', 'too-large']
+_signed = ['signature', 'malformed', 'too-large', 'encoding']
 _message = [
     *_signed, 'unknown-key', 'not-sender', 'suspended', 'no-relation',
     'other-route', 'forbidden', 'not-addressed', 'conflict', 'overload',
-    'no-log', 'log-behind', 'log-closed', 'log-mirror']
+    'quota', 'no-log', 'log-behind', 'log-closed', 'log-mirror']
 
 
 def description(modules=None, server=SERVER):
@@ -158,7 +158,7 @@ def _operation(id_, summary, *responses, problems=(), token=False, **others):
     for response in responses:
         answers.update(response)
     if token:
-        problems = [*problems, 'token']
+        problems = [*problems, 'token', 'quota']
         others['security'] = [{'pullToken': []}]
     for name in [*problems, *_any]:
         _add_problem(answers, name)
@@ -227,6 +227,10 @@ def _signature(of):
         JWS.schema(None))
 
 
+_limits = [(name, {'description': text, 'schema': {'type': 'string'}})
+    for name, text in [
+        ('RateLimit-Policy', "The quota of the caller at a trust party."),
+        ('RateLimit', "What is left of it, and when all is given back.")]]
 _etag = (
     'ETag', {'description': "Of the bytes.", 'schema': {'type': 'string'}})
 _unchanged = _answer(304, "The caller has it already, by its If-None-Match.")
@@ -285,9 +289,9 @@ def _json_example(name, value):
 _uuid = _value_of('RelationEnd')['relation']
 _jws = _case('signature', "Ed25519")['jws']
 _stores = [
-    _answer(201, "Stored.", _json_example('Stored', _stored())),
+    _answer(201, "Stored.", _json_example('Stored', _stored()), *_limits),
     _answer(200, "Known already: the same receipt as the first time.",
-        _json_example('Stored', _stored())),
+        _json_example('Stored', _stored()), *_limits),
     ]
 _messages = {
     'application/xml': {
@@ -343,7 +347,7 @@ PATHS = {
                 'send', "Send a message, of at most 5 MiB",
                 *_stores,
                 _answer(202, "Stored by a trust party whose log is late: "
-                    "with a promise.", _json('Stored')),
+                    "with a promise.", _json('Stored'), *_limits),
                 problems=_message,
                 parameters=[_signature_parameter],
                 requestBody=_body(_messages)),
@@ -352,24 +356,43 @@ PATHS = {
             'get': _operation(
                 'mailbox', "The messages that wait for the caller, oldest "
                 "first",
-                _answer(200, "Their ids.",
+                _answer(200, "Their ids, without those that are leased and "
+                    "what follows them from the same sender.",
                     _json_example('Mailbox', {'messages': [_uuid]})),
-                token=True),
+                token=True,
+                parameters=[{
+                        'name': 'limit',
+                        'in': 'query',
+                        'description': "How many ids at most.",
+                        'schema': {
+                            'type': 'integer',
+                            'minimum': 1,
+                            'default': 100,
+                            'maximum': 1000,
+                            },
+                        }, {
+                        'name': 'after',
+                        'in': 'query',
+                        'description': "The last id of the page before.",
+                        'schema': UUID.schema(None),
+                        }]),
             },
         '/edi/mailbox/{id}': {
             'get': _operation(
-                'fetch', "A message that waits for the caller",
+                'fetch', "A message that waits for the caller, which then "
+                "has it alone for 5 minutes",
                 _answer(200, "The bytes.", _messages,
                     _signature("the sender of the message")),
-                problems=['not-found'], token=True,
+                problems=['not-found', 'leased'], token=True,
                 parameters=[_id("Of a message in the mailbox.")]),
             },
         '/edi/mailbox/{id}/receipt': {
             'post': _operation(
                 'acknowledge', "Post what POST /edi/messages would have "
-                "answered",
+                "answered: a problem that may pass gives the message back",
                 _answer(204, "Kept, also when it was known already."),
-                problems=['not-found', 'malformed', 'too-large'],
+                problems=[
+                    'not-found', 'malformed', 'too-large', 'encoding'],
                 token=True,
                 parameters=[_id("Of the message that was fetched.")],
                 requestBody=_body({

@@ -34,10 +34,13 @@ PROBLEMS = {
     'not-found': Problem(404, "no such thing"),
     'conflict': Problem(409, "another message has the same id"),
     'closed': Problem(409, "the message was closed as not delivered"),
+    'leased': Problem(
+        409, "another one of the caller has just fetched the message", True),
     'applied': Problem(409, "there is an application already"),
     'other-keys': Problem(409, "the applicant is known by other keys"),
     'directory': Problem(409, "the directory does not follow the known one"),
     'too-large': Problem(413, "more than the route accepts"),
+    'encoding': Problem(415, "compressed, or otherwise encoded"),
     'malformed': Problem(422, "not in its form, or of an unknown type"),
     'charter': Problem(
         422, "the application accepts another charter than the one in force"),
@@ -46,6 +49,7 @@ PROBLEMS = {
         422, "the community does not work with the trust party"),
     'overload': Problem(
         429, "too many applications, or the log is behind", True),
+    'quota': Problem(429, "more than the quota of the caller", True),
     'internal': Problem(500, "a fault here"),
     'unavailable': Problem(503, "not possible at present", True),
     'no-log': Problem(503, "the log of the trust party is not open", True),
@@ -56,3 +60,17 @@ PROBLEMS = {
     'log-mirror': Problem(
         503, "the copy of the log is not there or cannot be written", True),
     }
+
+
+def may_pass(body):
+    """Tell if the same request may succeed later after a problem
+
+    body is the JSON object of the problem (RFC 9457).  One of a name that is
+    not known is final, unless its status is of the server (5xx).
+    """
+    type_, status = body.get('type'), body.get('status')
+    if isinstance(type_, str) and type_.startswith(BASE):
+        known = PROBLEMS.get(type_.removeprefix(BASE))
+        if known:
+            return known.retry or known.status >= 500
+    return type(status) is int and status >= 500

@@ -350,6 +350,10 @@ DIGEST = Text(r'[0-9a-f]{64}')
 COUNTRY = Text(r'[A-Z]{2}')
 CURRENCY = Text(r'[A-Z]{3}')
 URL = Text(r'https?://[!-~]{1,2000}')
+# To which paths are added: neither credentials, query nor fragment
+ENDPOINT = Text(
+    r'https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?'
+    r'(/[A-Za-z0-9._~!$&\'()*+,;=:@%/-]{0,2000})?')
 # Name, key id and key of a signed note: note.py reads it
 VKEY = Text(r'[!-*,-~]{1,250}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,5000}={0,2}')
 # A detached JWS: signature.py reads it

@@ -9,75 +9,20 @@ from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
 from trycoton.protocol import canonical, entry, merkle, signature, tile
-from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.commission import CommissionStatement
-from trycoton.protocol.note import Verifier, open_note
+from trycoton.protocol.note import open_note
 from trycoton.protocol.proof import Proof
 from trycoton.protocol.receipt import Receipt
 
 from .tools import (
-    BUYER, COMMUNITY, SELLER, TRUST, Community, Member, create_trust_party,
-    record_of, set_key)
+    BUYER, COMMUNITY, SELLER, TRUST, Community, Member, TrustTestCase,
+    record_of)
 
 STRANGER = '0225:732829320_9'
 
 
-class TrustRouteTestCase(RouteTestCase):
+class TrustRouteTestCase(TrustTestCase, RouteTestCase):
     "Test the trust party over HTTP"
-    module = 'cooperative_trust'
-
-    @classmethod
-    def setUpDatabase(cls):
-        set_key()
-        log = create_trust_party()
-        cls.verifier = Verifier.from_vkey(log.vkey)
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.community = Community(COMMUNITY)
-        cls.seller, cls.buyer = Member(SELLER), Member(BUYER)
-
-    def setUp(self):
-        super().setUp()
-        self.publish(self.seller.participant(), self.buyer.participant())
-
-    def publish(self, *participants):
-        directory = self.community.directory(*participants)
-        response = self.community.publish(
-            self.client(), self.db_name, directory)
-        self.assertEqual(response.status_code, HTTPStatus.OK)
-        return directory, canonical.load(response.data)
-
-    def send(self, member, message, status=HTTPStatus.CREATED):
-        response = member.send(self.client(), self.db_name, message)
-        self.assertEqual(response.status_code, status, response.data)
-        return canonical.load(response.data)
-
-    def agree(self, community=COMMUNITY, agreed=True):
-        "Have the two agree on a relation by the trust party"
-        relation = str(uuid.uuid4())
-        for member, receiver, kind, body in [
-                (self.buyer, SELLER, 'relation-proposal', {
-                        'relation': relation, 'community': community,
-                        'trust_party': TRUST, 'replaces': None}),
-                (self.seller, BUYER, 'relation-answer', {
-                        'relation': relation, 'agreed': agreed,
-                        'reason': None}),
-                ]:
-            message = member.statement(receiver, kind, body)
-            self.send(member, message)
-            other = {BUYER: self.buyer, SELLER: self.seller}[receiver]
-            other.fetch(self.client(), self.db_name, message)
-        return relation
-
-    def path(self, path):
-        return f'/{self.db_name}/cooperative/trust/{path}'
-
-    def checkpoint(self):
-        response = self.client().get(self.path('checkpoint'))
-        self.assertEqual(response.status_code, HTTPStatus.OK)
-        return Checkpoint.open(response.data, [self.verifier])
 
     def test_directory(self):
         "Test the digest of a directory is in the log"
