@@ -18,6 +18,10 @@ TASKS = [
     ('check_invoice', "Check the invoice"),
     ('settle', "Settle the invoice with the customer"),
     ('answer_relation', "Answer the proposal"),
+    ('answer_dispute', "Answer the claim"),
+    ('name_arbiter', "Name an arbiter"),
+    ('decide', "Decide the dispute"),
+    ('carry_out', "Carry out what ended the dispute"),
     ('complete', "Give what is missing"),
     ('retry', "Try again or give up"),
     ]

@@ -9,7 +9,7 @@ import json
 from datetime import timedelta
 
 from trycoton.protocol import (
-    canonical, entry, merkle, signature, statement, token, vector)
+    canonical, dispute, entry, merkle, signature, statement, token, vector)
 from trycoton.protocol.canonical import encode
 from trycoton.protocol.commission import CommissionLine, CommissionStatement
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
@@ -267,12 +267,18 @@ def bodies():
         ID, DIGEST, SELLER, TIME, checkpoint=sample.envelope().checkpoint)
     route = statement.Route(ID, TRUST)
     world = test_evidence.deal()
+    said = sample.statement()
+    due = dispute.Due('120.00', 'EUR')
+    award = dispute.Award(
+        ID, DIGEST, COMMUNITY, SELLER, BUYER, 'split', due,
+        dispute.Due('80.00', 'EUR'), "La moitié était gâtée.", [DIGEST], TIME)
     return {
         'Application': statement.Application(
             participant, ['buyer'],
             statement.Acceptance(1, charter.digest), route),
         'ApprovalStatement': ApprovalStatement(
             ID, DIGEST, ['1'], ['2'], "Non."),
+        'Award': award,
         'Claims': token.Claims(
             BUYER, SELLER, 'GET', '/database/cooperative/edi/mailbox',
             int(TIME.timestamp()), int(TIME.timestamp()) + 60, ID),
@@ -288,6 +294,21 @@ def bodies():
             fee={'amount': '30.00', 'currency': 'EUR'}),
         'Directory': Directory(
             COMMUNITY, 1, None, TIME, LATER, [participant]),
+        'DisputeAnswer': dispute.Answer(
+            ID, False, "Livré en bon état.", ['payment'], COMMUNITY),
+        'DisputeArbiter': dispute.ArbiterNaming(ID, COMMUNITY),
+        'DisputeAward': dispute.AwardNotice(
+            award.to_bytes(),
+            signature.sign(award.to_bytes(), award.typ, KEY)),
+        'DisputeCase': dispute.CaseStatement(
+            said.to_bytes(), signature.sign(said.to_bytes(), said.typ, KEY)),
+        'DisputeEvidence': dispute.CaseEvidence(
+            ID, "Photo.", 'photo.jpg', b'\xff\xd8'),
+        'DisputeOpening': dispute.Opening(
+            ID, ID, 'buyer', [dispute.Contested(ID, DIGEST)],
+            "Le miel est gâté.", 'refund', due, ['despatch', 'payment'],
+            COMMUNITY, TIME, LATER),
+        'DisputeWithdrawal': dispute.Withdrawal(ID, None),
         'Evidence': world.messages[0].records[0].event,
         'MembershipState': statement.MembershipState(
             'active', None, '4', ['buyer'], ["Nord"],
@@ -299,6 +320,7 @@ def bodies():
         'Receipt': receipt,
         'Record': world.messages[0].records[1],
         'RelationAnswer': statement.RelationAnswer(ID, True, None),
+        'RelationArbiter': dispute.RelationArbiter(ID, COMMUNITY),
         'RelationEnd': statement.RelationEnd(ID),
         'RelationProposal': statement.RelationProposal(ID, COMMUNITY, TRUST),
         'Resignation': statement.Resignation("Je pars."),
