@@ -30,3 +30,11 @@ class LogDurabilityError(UserError):
 
 class LogForkError(UserError):
     pass
+
+
+class WitnessInvalid(ValidationError):
+    pass
+
+
+class WitnessModifyError(AccessError):
+    pass

@@ -21,11 +21,26 @@ IMMUTABLE = 'public, max-age=31536000, immutable'
 @with_transaction(readonly=True)
 def checkpoint(request, pool):
     Checkpoint = pool.get('cooperative.trust.log.checkpoint')
-    checkpoint = Checkpoint.last(_log())
-    response = Response(
-        checkpoint.note.encode(), content_type='text/plain; charset=utf-8')
+    return _respond_note(request, Checkpoint.last(_log()))
+
+
+@app.route(f'{BASE}/witnessed', methods=['GET'])
+@with_pool
+@problems
+@with_transaction(readonly=True)
+def witnessed(request, pool):
+    Quorum = pool.get('cooperative.trust.quorum')
+    checkpoint = Quorum.last(_log())
+    if not checkpoint:
+        raise Problem.not_found('witnessed')
+    return _respond_note(request, checkpoint)
+
+
+def _respond_note(request, checkpoint):
+    data = checkpoint.cosigned
+    response = Response(data, content_type='text/plain; charset=utf-8')
     response.headers['Cache-Control'] = 'no-cache'
-    response.set_etag(f'{checkpoint.size}')
+    response.set_etag(canonical.digest(data))
     return response.make_conditional(request)
 
 
