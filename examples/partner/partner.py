@@ -65,7 +65,7 @@ class Partner:
                 'keys': self.published, 'created': canonical.now(),
                 'log': None, 'trust_parties': [], 'charter': None,
                 'roles': [], 'legal': self.legal, 'recovery': None,
-                'fee': None, 'commission': None})
+                'fee': None, 'commission': None, 'witness': None})
         return data, self.key.sign(data, 'trycoton-descriptor')
 
     # Whom we know
@@ -127,7 +127,8 @@ class Partner:
                 'state': 'active', 'keys': self.published, 'recovery': None,
                 'endpoint': self.endpoint,
                 'trust_parties': [trust_party] if trust_party else [],
-                'direct': True, 'legal': self.legal, 'log': None},
+                'direct': True, 'legal': self.legal, 'log': None,
+                'witness': None},
             'roles': sorted(roles),
             'charter': {
                 'version': value['charter']['version'],

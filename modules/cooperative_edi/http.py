@@ -85,6 +85,24 @@ class Problem(Exception):
         return cls('not-found', "There is no such thing here.", name)
 
     @classmethod
+    def not_a_request(cls, exception):
+        return cls('not-a-request', "The request is refused.", str(exception))
+
+    @classmethod
+    def unknown_log(cls, origin):
+        return cls('unknown-log', "The log is not witnessed here.", origin)
+
+    @classmethod
+    def not_log(cls, detail):
+        return cls('not-log', "The log did not sign the checkpoint.",
+            str(detail))
+
+    @classmethod
+    def inconsistent(cls, exception):
+        return cls('inconsistent', "The log does not prove that it grew.",
+            str(exception))
+
+    @classmethod
     def not_sender(cls, identifier):
         return cls('not-sender', "The key is not one of the sender.",
             identifier)

@@ -29,7 +29,19 @@ def checkpoint(request, pool):
         # An old one would look like another story
         return Problem(
             'log-behind', "The log signs nothing at present.").response()
-    return _note(request, checkpoint.note, 'no-cache')
+    return _note(request, checkpoint.cosigned, 'no-cache')
+
+
+@app.route(f'{BASE}/witnessed', methods=['GET'])
+@with_pool
+@problems
+@with_transaction(readonly=True)
+def witnessed(request, pool):
+    Quorum = pool.get('cooperative.trust.quorum')
+    checkpoint = Quorum.last(_log())
+    if not checkpoint:
+        raise Problem.not_found('witnessed')
+    return _note(request, checkpoint.cosigned, 'no-cache')
 
 
 @app.route(f'{BASE}/predecessor', methods=['GET'])
@@ -40,11 +52,11 @@ def predecessor(request, pool):
     log = _log()
     if not log.predecessor:
         return Problem.not_found('predecessor').response()
-    return _note(request, log.predecessor_note, f'public, max-age={DAY}')
+    return _note(
+        request, log.predecessor_note.encode(), f'public, max-age={DAY}')
 
 
-def _note(request, note, cache):
-    data = note.encode()
+def _note(request, data, cache):
     response = Response(data, content_type='text/plain; charset=utf-8')
     response.headers['Cache-Control'] = cache
     response.set_etag(canonical.digest(data))

@@ -248,7 +248,9 @@ def build(messages, *, exporter, sign, descriptors=(), directories=(),
         messages=messages,
         descriptors=descriptors,
         directories=directories,
-        keys=sorted({*keys, *_named_logs([*descriptors, *directories])}))
+        keys=sorted({
+                *keys, *_named_logs([*descriptors, *directories]),
+                *_named_witnesses(directories)}))
     verification = _Verification(contents.seal(sign))
     _refuse(c for c in verification.checks if c.name != 'use')
     contents = replace(
@@ -304,6 +306,11 @@ def _holders(source):
 
 def _named_logs(sources):
     return {h.log for s in sources for h in _holders(s) if h.log}
+
+
+def _named_witnesses(directories):
+    return {
+        v.vkey for d in directories for v in d.value.witnesses.values()}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ the examples come from the vectors: nothing is said twice.
 import json
 import sys
 
-from . import canonical, problem, schema, vector
+from . import canonical, problem, schema, vector, witness
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
@@ -286,6 +286,20 @@ def _json_example(name, value):
             'schema': _refer(name), 'example': value}}
 
 
+def _text(example):
+    return {'text/plain; charset=utf-8': {
+            'schema': {'type': 'string'}, 'example': example}}
+
+
+def _witness_request():
+    return f"old 0\n\n{_case('note', 'checkpoint')['note']}"
+
+
+def _cosignature():
+    *_, line = _case('note', "cosigned")['note'].splitlines()
+    return f'{line}\n'
+
+
 _uuid = _value_of('RelationEnd')['relation']
 _jws = _case('signature', "Ed25519")['jws']
 _stores = [
@@ -351,6 +365,24 @@ PATHS = {
                 problems=_message,
                 parameters=[_signature_parameter],
                 requestBody=_body(_messages)),
+            },
+        '/witness/add-checkpoint': {
+            'post': _operation(
+                'addCheckpoint', "Have the instance witness a checkpoint "
+                "of a log (c2sp.org/tlog-witness)",
+                _answer(200, "The line of the witness, cosignature/v1.",
+                    _text(_cosignature())),
+                _answer(409, "Not from what the witness knows: the size of "
+                    "the last checkpoint that it signed.", {
+                        witness.SIZE_TYPE: {
+                            'schema': {'type': 'string'},
+                            'example': '7\n',
+                            },
+                        }),
+                problems=[
+                    'not-a-request', 'not-log', 'not-found', 'unknown-log',
+                    'too-large', 'inconsistent', 'overload'],
+                requestBody=_body(_text(_witness_request()))),
             },
         '/edi/mailbox': {
             'get': _operation(
@@ -464,12 +496,18 @@ PATHS = {
         '/trust/checkpoint': {
             'get': _operation(
                 'checkpoint', "The last checkpoint of the log",
-                _answer(200, "A signed note.", {
-                        'text/plain; charset=utf-8': {
-                            'schema': {'type': 'string'},
-                            'example': _case('note', "checkpoint")['note'],
-                            },
-                        }, _etag),
+                _answer(200, "A signed note, with the lines of the "
+                    "witnesses that signed it by now.",
+                    _text(_case('note', "checkpoint")['note']), _etag),
+                _unchanged,
+                problems=['not-found'], parameters=[_none_match]),
+            },
+        '/trust/witnessed': {
+            'get': _operation(
+                'witnessed', "The last checkpoint that the quorum of a "
+                "community signed",
+                _answer(200, "A signed note.",
+                    _text(_case('note', "checkpoint")['note']), _etag),
                 _unchanged,
                 problems=['not-found', 'log-behind'],
                 parameters=[_none_match]),

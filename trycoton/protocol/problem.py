@@ -15,6 +15,7 @@ class Problem(NamedTuple):
 
 
 PROBLEMS = {
+    'not-a-request': Problem(400, "not a request to add a checkpoint"),
     'signature': Problem(
         401, "missing, malformed, false or of another type"),
     'unknown-key': Problem(
@@ -22,6 +23,7 @@ PROBLEMS = {
     'token': Problem(
         401, "missing, false, expired, used before or for another request"),
     'not-sender': Problem(403, "the key is not one of the sender"),
+    'not-log': Problem(403, "no key of the log signed the checkpoint"),
     'suspended': Problem(403, "the sender is not active"),
     'no-relation': Problem(
         403, "the relation is missing or not agreed", True),
@@ -32,6 +34,7 @@ PROBLEMS = {
     'not-addressed': Problem(
         404, "nobody here has the identifier of the receiver"),
     'not-found': Problem(404, "no such thing"),
+    'unknown-log': Problem(404, "the log is not one that is witnessed here"),
     'conflict': Problem(409, "another message has the same id"),
     'closed': Problem(409, "the message was closed as not delivered"),
     'leased': Problem(
@@ -42,6 +45,8 @@ PROBLEMS = {
     'too-large': Problem(413, "more than the route accepts"),
     'encoding': Problem(415, "compressed, or otherwise encoded"),
     'malformed': Problem(422, "not in its form, or of an unknown type"),
+    'inconsistent': Problem(
+        422, "the log does not prove that it only grew"),
     'charter': Problem(
         422, "the application accepts another charter than the one in force"),
     'roles': Problem(422, "the application names no role"),

@@ -6,6 +6,7 @@ What they find valid is what the reference writes; what is refused is made
 of it by hand.
 """
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 from trycoton.protocol import (
@@ -14,9 +15,11 @@ from trycoton.protocol.canonical import encode
 from trycoton.protocol.commission import CommissionLine, CommissionStatement
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
 from trycoton.protocol.directory import Directory, Legal, Participant
-from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.signature import SigningKey
+from trycoton.protocol.witness import join
 
 from . import sample, test_evidence
 from .sample import (
@@ -24,6 +27,7 @@ from .sample import (
     TRUST)
 
 LATER = TIME + timedelta(days=30)
+WITNESS_KEY = SigningKey.from_bytes(bytes([9]) * 32)
 CHARTER = "Chacun tient ses propres comptes.\n"
 
 
@@ -293,7 +297,10 @@ def bodies():
             recovery=OTHER_KEY.public, commission='0.05',
             fee={'amount': '30.00', 'currency': 'EUR'}),
         'Directory': Directory(
-            COMMUNITY, 1, None, TIME, LATER, [participant]),
+            COMMUNITY, 1, None, TIME, LATER, [
+                replace(participant, witness=Cosigner(
+                        'buyer.example/cooperative/witness', WITNESS_KEY
+                        ).vkey)], 1),
         'DisputeAnswer': dispute.Answer(
             ID, False, "Livré en bon état.", ['payment'], COMMUNITY),
         'DisputeArbiter': dispute.ArbiterNaming(ID, COMMUNITY),
@@ -388,6 +395,14 @@ def notes():
     case = {'name': "checkpoint", **checkpoint, 'valid': True}
     case['result'] = vector._checks['note'](case)
     yield case
+    witness = Cosigner('witness.example/w', WITNESS_KEY)
+    signed = Note.parse(note.encode())
+    cosigned = join(signed, [
+            witness.sign(signed.text, int(TIME.timestamp()))]).decode()
+    case = {**checkpoint, 'name': "cosigned", 'note': cosigned, 'valid': True}
+    case['result'] = vector._checks['note'](case)
+    yield case
+    yield refused("key of a witness", note=cosigned, vkey=witness.vkey)
     other = NoteSigner('log.example', OTHER_KEY)
     for name, values in [
             ("other key", {'vkey': other.vkey}),
