@@ -81,6 +81,11 @@ class Problem(Exception):
         return cls('not-found', "There is no such thing here.", name)
 
     @classmethod
+    def erased(cls, name):
+        return cls('erased',
+            "It was erased here: the parties keep it with its proofs.", name)
+
+    @classmethod
     def not_sender(cls, identifier):
         return cls('not-sender', "The key is not one of the sender.",
             identifier)
