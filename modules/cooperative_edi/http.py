@@ -103,6 +103,11 @@ class Problem(Exception):
             str(exception))
 
     @classmethod
+    def erased(cls, name):
+        return cls('erased',
+            "It was erased here: the parties keep it with its proofs.", name)
+
+    @classmethod
     def not_sender(cls, identifier):
         return cls('not-sender', "The key is not one of the sender.",
             identifier)

@@ -1,5 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
+import re
+
 from trytond.pool import Pool
 from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
@@ -11,10 +13,33 @@ from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, signature, tile
 from trycoton.protocol.errors import ProtocolError
 
+from .public import HEADERS
+
 BASE = '/<database_name>/cooperative/trust'
 DIRECTORY_MAX = 32 * 1024 * 1024
 DAY = 24 * 60 * 60
 YEAR = 365 * DAY
+
+
+@app.route(f'{BASE}/', methods=['GET'])
+@with_pool
+@problems
+@with_transaction(readonly=True)
+def public(request, pool):
+    log = _log()
+    language = log.public_language(request.accept_languages)
+    kind = request.accept_mimetypes.best_match(
+        ['text/html', 'application/json'], default='text/html')
+    if kind == 'text/html':
+        data = log.public_page(language)
+        kind = 'text/html; charset=utf-8'
+    else:
+        data = canonical.dump(log.public_values(language))
+    response = Response(data, content_type=kind)
+    response.headers.update(HEADERS)
+    response.headers['Content-Language'] = language
+    response.set_etag(canonical.digest(data))
+    return response.make_conditional(request)
 
 
 @app.route(f'{BASE}/checkpoint', methods=['GET'])
@@ -121,6 +146,34 @@ def _leaves(request, uuid):
         raise Problem.not_found(uuid)
     return {event: leaves[event].id if event in leaves else None
         for event in entry.EVENTS}
+
+
+@app.route(f'{BASE}/entries', methods=['GET'])
+@with_pool
+@problems
+@with_transaction()
+def entries(request, pool):
+    Leaf = pool.get('cooperative.trust.log.leaf')
+    _, peer = authenticate(request)
+    return respond(canonical.dump(Leaf.listed(peer, _after(request))))
+
+
+@app.route(f'{BASE}/held', methods=['GET'])
+@with_pool
+@problems
+@with_transaction()
+def held(request, pool):
+    Held = pool.get('cooperative.trust.held')
+    _, peer = authenticate(request)
+    return respond(canonical.dump(Held.page(peer, _after(request))))
+
+
+def _after(request):
+    "Return where the page that is asked for starts"
+    value = request.args.get('after', '0')
+    if not re.fullmatch('[0-9]{1,9}', value):
+        raise Problem.malformed(f"after={value}")
+    return int(value)
 
 
 @app.route(f'{BASE}/directories', methods=['POST'])
