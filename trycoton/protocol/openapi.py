@@ -9,7 +9,7 @@ the examples come from the vectors: nothing is said twice.
 import json
 import sys
 
-from . import canonical, problem, schema, vector
+from . import canonical, entry, problem, schema, vector
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
@@ -109,8 +109,8 @@ def _schemas():
         'Records': {
             'description': "Null as long as it did not happen.",
             **plain(Members({
-                        'submission': Optional(_Named('Record')),
-                        'delivery': Optional(_Named('Record')),
+                        event: Optional(_Named('Record'))
+                        for event in entry.EVENTS
                         })),
             },
         'Logged': {
@@ -134,6 +134,11 @@ def _schemas():
                     'enum': sorted({p.status for p in PROBLEMS.values()}),
                     },
                 'detail': {'type': 'string', 'maxLength': 500},
+                'record': {
+                    'description': "What a trust party proves of its "
+                    "refusal of a message.",
+                    **_refer('Record'),
+                    },
                 },
             'required': ['type', 'title', 'status'],
             'additionalProperties': False,
@@ -369,7 +374,7 @@ PATHS = {
                 'acknowledge', "Post what POST /edi/messages would have "
                 "answered",
                 _answer(204, "Kept, also when it was known already."),
-                problems=['not-found', 'malformed', 'too-large'],
+                problems=['not-found', 'closed', 'malformed', 'too-large'],
                 token=True,
                 parameters=[_id("Of the message that was fetched.")],
                 requestBody=_body({
@@ -478,8 +483,8 @@ PATHS = {
                 'records', "The records of a message, for its parties",
                 _answer(200, "As far as they exist.", _json_example(
                         'Records', {
-                            'submission': None,
-                            'delivery': _value_of('Record'),
+                            **dict.fromkeys(entry.EVENTS),
+                            entry.DELIVERY: _value_of('Record'),
                             })),
                 problems=['not-found'], token=True,
                 parameters=[_id("Of the message.")]),
