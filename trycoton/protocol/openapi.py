@@ -9,7 +9,7 @@ the examples come from the vectors: nothing is said twice.
 import json
 import sys
 
-from . import canonical, problem, schema, vector, witness
+from . import canonical, entry, problem, schema, vector, witness
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
@@ -109,8 +109,8 @@ def _schemas():
         'Records': {
             'description': "Null as long as it did not happen.",
             **plain(Members({
-                        'submission': Optional(_Named('Record')),
-                        'delivery': Optional(_Named('Record')),
+                        event: Optional(_Named('Record'))
+                        for event in entry.EVENTS
                         })),
             },
         'Logged': {
@@ -134,6 +134,11 @@ def _schemas():
                     'enum': sorted({p.status for p in PROBLEMS.values()}),
                     },
                 'detail': {'type': 'string', 'maxLength': 500},
+                'record': {
+                    'description': "What a trust party proves of its "
+                    "refusal of a message.",
+                    **_refer('Record'),
+                    },
                 },
             'required': ['type', 'title', 'status'],
             'additionalProperties': False,
@@ -424,7 +429,8 @@ PATHS = {
                 "answered: a problem that may pass gives the message back",
                 _answer(204, "Kept, also when it was known already."),
                 problems=[
-                    'not-found', 'malformed', 'too-large', 'encoding'],
+                    'not-found', 'closed', 'malformed', 'too-large',
+                    'encoding'],
                 token=True,
                 parameters=[_id("Of the message that was fetched.")],
                 requestBody=_body({
@@ -553,8 +559,8 @@ PATHS = {
                 'records', "The records of a message, for its parties",
                 _answer(200, "As far as they exist.", _json_example(
                         'Records', {
-                            'submission': None,
-                            'delivery': _value_of('Record'),
+                            **dict.fromkeys(entry.EVENTS),
+                            entry.DELIVERY: _value_of('Record'),
                             })),
                 problems=['not-found'], token=True,
                 parameters=[_id("Of the message.")]),

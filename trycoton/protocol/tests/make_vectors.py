@@ -21,7 +21,7 @@ from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.signature import SigningKey
 from trycoton.protocol.witness import join
 
-from . import sample, test_evidence
+from . import sample, test_evidence, test_events
 from .sample import (
     BUYER, COMMUNITY, DIGEST, ID, KEY, OTHER_KEY, PUBLISHED, SELLER, TIME,
     TRUST)
@@ -424,13 +424,9 @@ def proofs():
     vkey = world.log.signer.vkey
     for message in world.messages:
         for record in message.records:
-            case = {
-                'name': f"{record.event.event} of "
-                f"{record.event.message[-2:]}",
-                'data': encode(record.to_bytes()), 'vkey': vkey,
-                'valid': True}
-            case['result'] = vector._checks['proof'](case)
-            yield case
+            yield _proof(record, vkey)
+    for record in _undelivered().messages[0].records[1:]:
+        yield _proof(record, vkey)
     one, two = world.messages[0].records
     for name, changed in [
             ("other nonce", entry.Record(one.evidence, b'0' * 32, one.proof)),
@@ -445,6 +441,19 @@ def proofs():
         vkey=NoteSigner('log.example', OTHER_KEY).vkey)
 
 
+def _proof(record, vkey):
+    case = {
+        'name': f"{record.event.event} of {record.event.message[-2:]}",
+        'data': encode(record.to_bytes()), 'vkey': vkey, 'valid': True}
+    case['result'] = vector._checks['proof'](case)
+    return case
+
+
+def _undelivered():
+    return test_events.tell(test_events.world(), [
+            entry.SUBMISSION, entry.CONSIGNMENT, entry.FAILURE])
+
+
 def evidences():
     world = test_evidence.deal()
     data = world.build(consistency=world.log.consistency)
@@ -457,6 +466,17 @@ def evidences():
             ]:
         yield valid(
             name, {'data': encode(data), 'trusted': trusted}, status=status)
+    undelivered = _undelivered()
+    rejected = test_events.tell(test_events.world(), [entry.REJECTION])
+    for name, world in [
+            ("message not delivered", undelivered),
+            ("message refused", rejected)]:
+        yield valid(
+            name, {'data': encode(world.build()), 'trusted': [log]},
+            status=0)
+    yield refused(
+        "message delivered and not delivered", trusted=[log],
+        data=encode(_delivered_twice()))
     value = json.loads(data)
     for name, change in [
             ("message changed", lambda v: _flip(v['messages'][0], 'data')),
@@ -474,6 +494,16 @@ def evidences():
         change(changed)
         yield refused(
             name, data=encode(canonical.dump(changed)), trusted=[log])
+
+
+def _delivered_twice():
+    world = test_events.tell(
+        test_events.world(), [entry.SUBMISSION, entry.DELIVERY])
+    file = json.loads(world.build())
+    file['messages'][0]['records'].append(world.log.record(
+            world.messages[0].value, entry.FAILURE,
+            test_evidence.minutes(2), None, reason=entry.EXPIRED).to_json())
+    return canonical.dump(file)
 
 
 def _flip(value, name):
