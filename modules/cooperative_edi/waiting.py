@@ -18,6 +18,7 @@ TASKS = [
     ('check_invoice', "Check the invoice"),
     ('settle', "Settle the invoice with the customer"),
     ('answer_relation', "Answer the proposal"),
+    ('change_route', "Change the route"),
     ('complete', "Give what is missing"),
     ('retry', "Try again or give up"),
     ]
@@ -93,9 +94,12 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
 
     @classmethod
     def _waiting_cooperative_edi_relation(cls, table):
+        pool = Pool()
+        Relation = pool.get('cooperative.edi.relation')
         task = Case((
                 (table.state == 'proposed') & (table.proposed_by == 'peer'),
-                'answer_relation'), else_=Null)
+                'answer_relation'),
+            (Relation.without_route(table), 'change_route'), else_=Null)
         return task, *cls._with_peer(table)
 
     @classmethod
@@ -113,7 +117,8 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
         return super().view_attributes() + [
             ('/tree/field[@name="task"]', 'visual',
                 If(Eval('task') == 'retry', 'danger',
-                    If(Eval('task').in_(['complete', 'settle']),
+                    If(Eval('task').in_(
+                            ['complete', 'settle', 'change_route']),
                         'warning', ''))),
             ]
 

@@ -330,6 +330,48 @@ class ExchangeTestCase(InstancesTestCase):
             self.read(self.anne, 'silences', model='peer'), [0])
         self.assertEqual(first + 1, second)
 
+    def test_slow(self):
+        "Who answers slowly holds up nobody else"
+        clara = self.create('clara')
+        self.meet(self.anne, self.bruno, clara)
+
+        def give_address():
+            Peer = self.anne.get('peer')
+            Peer.write([self.peer(self.anne, clara)], {
+                    'endpoint': 'http://clara/clara/cooperative'})
+        self.anne.do(give_address)
+        answer, slow = threading.Event(), threading.Event()
+        request = client.request
+
+        def call(method, url, **options):
+            if '//clara' in url:
+                slow.set()
+                answer.wait(30)
+                raise client.ClientError(url, "late")
+            slow.wait(30)
+            return request(method, url, **options)
+        for other in [clara, self.bruno]:
+            self.propose(self.anne, other)
+        with patch.object(client, 'request', call), \
+                patch.object(courier, 'PATIENCE', 1):
+            self.round(self.anne)
+            self.assertEqual(
+                self.read(self.anne, 'recipient', 'state'), [
+                    (clara.identifier, 'waiting'),
+                    (self.bruno.identifier, 'sent')])
+            # It is still called, and not called twice
+            self.hasten(self.anne)
+            self.propose(self.anne, self.bruno)
+            self.round(self.anne)
+            self.assertEqual(
+                self.read(self.anne, 'state'), ['waiting', 'sent', 'sent'])
+            answer.set()
+            while courier._busy:
+                threading.Event().wait(0.01)
+        self.assertEqual(
+            self.read(self.anne, 'attempts', 'error')[0],
+            (1, "http://clara/clara/cooperative/edi/messages: late"))
+
     def test_alive(self):
         "Who sends something is called again at once"
         self.agree()
