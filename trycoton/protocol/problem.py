@@ -36,6 +36,7 @@ PROBLEMS = {
     'applied': Problem(409, "there is an application already"),
     'other-keys': Problem(409, "the applicant is known by other keys"),
     'directory': Problem(409, "the directory does not follow the known one"),
+    'custody': Problem(409, "the confirmation contradicts what is recorded"),
     'too-large': Problem(413, "more than the route accepts"),
     'malformed': Problem(422, "not in its form, or of an unknown type"),
     'charter': Problem(
