@@ -35,6 +35,7 @@ from .log import AppendOnlyMixin
 
 BEFORE = ['agreed', 'funding']
 FREEZABLE = ['held', 'part_released']
+DIGITS = 6
 # What a confirmation, a button or an award alone changes
 PROTECTED = {
     'uuid', 'licence', 'confirmation', 'held', 'released', 'refunded',
@@ -213,21 +214,24 @@ class Hold(Workflow, ModelSQL, ModelView):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        # SQLite keeps the decimals as floats
-        balance = Round(t.held - t.released - t.refunded - t.remaining, 6)
+        # SQLite keeps decimals in a form that it does not compare by itself
+        held, released, refunded, remaining = (
+            Round(c, DIGITS)
+            for c in [t.held, t.released, t.refunded, t.remaining])
+        balance = Round(held - released - refunded - remaining, DIGITS)
         cls._sql_constraints += [
             ('uuid_unique', Unique(t, t.uuid),
                 'cooperative_trust.msg_hold_uuid_unique'),
             ('balance', Check(t, balance == 0),
                 'cooperative_trust.msg_hold_balance'),
             ('positive', Check(t,
-                    (t.held >= 0) & (t.released >= 0)
-                    & (t.refunded >= 0) & (t.remaining >= 0)),
+                    (held >= 0) & (released >= 0)
+                    & (refunded >= 0) & (remaining >= 0)),
                 'cooperative_trust.msg_hold_balance'),
             ('custody', Check(t,
-                    (t.state.in_(BEFORE) & (t.held == 0))
+                    (t.state.in_(BEFORE) & (held == 0))
                     | ((t.licence != Null) & (t.licence != '')
-                        & (t.confirmation != Null) & (t.held > 0))),
+                        & (t.confirmation != Null) & (held > 0))),
                 'cooperative_trust.msg_hold_custody'),
             ]
         cls._order.insert(0, ('id', 'DESC'))
