@@ -16,6 +16,7 @@ from trycoton.protocol.errors import ProtocolError
 from .public import HEADERS
 
 BASE = '/<database_name>/cooperative/trust'
+CUSTODY_MAX = 64 * 1024
 DIRECTORY_MAX = 32 * 1024 * 1024
 DAY = 24 * 60 * 60
 YEAR = 365 * DAY
@@ -196,6 +197,19 @@ def directories(request, pool):
 def _directory(data, jws):
     Directory = Pool().get('cooperative.trust.directory')
     return Directory.receive(data, jws).id
+
+
+@app.route(f'{BASE}/custody', methods=['POST'])
+@set_max_request_size(CUSTODY_MAX)
+@with_pool
+@problems
+def custody(request, pool):
+    Hold = pool.get('cooperative.trust.hold')
+    new = transact(
+        pool.database_name, Hold.confirm, request.get_data(),
+        request.headers.get(signature.SIGNATURE_HEADER, ''))
+    return Response(
+        status=HTTPStatus.CREATED if new else HTTPStatus.OK)
 
 
 @app.route(f'{BASE}/statements', methods=['GET'])

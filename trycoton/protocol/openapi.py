@@ -565,6 +565,19 @@ PATHS = {
                 problems=['not-found'], token=True,
                 parameters=[_id("Of the message.")]),
             },
+        '/trust/custody': {
+            'post': _operation(
+                'confirm', "What a licensed custodian confirms of the money "
+                "that it has, in at most 64 KiB",
+                _answer(201, "Recorded."),
+                _answer(200, "Recorded already, by the same bytes."),
+                problems=[
+                    *_signed, 'unknown-key', 'not-sender', 'not-found',
+                    'custody'],
+                parameters=[_signature_parameter],
+                requestBody=_body(_json_example(
+                        'Confirmation', _value_of('Confirmation')))),
+            },
         '/trust/directories': {
             'post': _operation(
                 'logDirectory', "Log a version of a directory, in at most "

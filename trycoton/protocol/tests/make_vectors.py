@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from trycoton.protocol import (
-    canonical, dispute, entry, merkle, signature, statement, token, vector)
+    canonical, custody, dispute, entry, merkle, signature, statement, token,
+    vector)
 from trycoton.protocol.canonical import encode
 from trycoton.protocol.commission import CommissionLine, CommissionStatement
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
@@ -290,6 +291,8 @@ def bodies():
             COMMUNITY, TRUST, TIME, 0, [CommissionLine(
                     ID, 'invoice', '1', TIME.date(), SELLER, BUYER, ID,
                     'EUR', '100.00', '120.00', DIGEST, 7)]),
+        'Confirmation': custody.Confirmation(
+            COMMUNITY, ID, 'released', 'PSP-1', due, ID, TIME),
         'Descriptor': Descriptor(
             COMMUNITY, "La commune", 'community',
             'https://community.example/cooperative', PUBLISHED, TIME,
