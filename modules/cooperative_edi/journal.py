@@ -5,13 +5,11 @@ import datetime as dt
 from functools import partial
 
 from sql import Literal, Null, Union
-from sql.aggregate import Max
 from sql.conditionals import Case
 from trytond.i18n import gettext
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
-from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateAction, StateView, Wizard
 
@@ -55,7 +53,6 @@ GONE = 410
 LATE = dt.timedelta(hours=1)
 PAGES_MAX = 100000
 FILE_MAX = 512 * 1024 * 1024
-SLICE = 500
 
 
 class Message(metaclass=PoolMeta):
@@ -134,8 +131,8 @@ class Journal(ModelSQL, ModelView):
             "Verified Again",
             help="When the log was last seen to hold it still."),
         'get_verified')
-    requests = fields.Function(fields.One2Many(
-            'cooperative.edi.journal.request', None, "Verifications"),
+    requests = fields.Function(fields.Many2Many(
+            'cooperative.edi.journal.request', None, None, "Verifications"),
         'get_requests')
 
     @classmethod
@@ -225,16 +222,10 @@ class Journal(ModelSQL, ModelView):
     def get_verified(cls, acts, name):
         pool = Pool()
         Request = pool.get('cooperative.edi.journal.request')
-        table = Request.__table__()
-        cursor = Transaction().connection.cursor()
-        times = {}
-        for sub in grouped_slice({a.message.id for a in acts}, SLICE):
-            cursor.execute(*table.select(
-                    table.message, cls.created.sql_cast(Max(table.done)),
-                    where=table.message.in_(list(sub))
-                    & (table.state == 'right'),
-                    group_by=table.message))
-            times.update(cursor)
+        times = {r.message.id: r.done for r in Request.search([
+                    ('message', 'in', [a.message.id for a in acts]),
+                    ('state', '=', 'right'),
+                    ], order=[('done', 'ASC')])}
         return {
             a.id: times.get(a.message.id) if a.state == 'recorded' else None
             for a in acts}

@@ -363,7 +363,10 @@ class Overview(ModelSQL, ModelView):
     signed = fields.Function(
         fields.DateTime("Last Checkpoint"), 'get_log')
     examined = fields.Function(fields.DateTime("Last Check"), 'get_log')
-    faults = fields.Function(fields.Text("Faults"), 'get_log')
+    faults = fields.Function(fields.Text("Faults",
+            states={
+                'invisible': ~Eval('faults'),
+                }), 'get_log')
     health = fields.Function(fields.Selection([
                 ('right', "In Order"),
                 ('unknown', "Never Checked"),
@@ -384,8 +387,8 @@ class Overview(ModelSQL, ModelView):
         'get_refused')
     members = fields.Function(fields.Integer(
             "Active Members"), 'get_members')
-    queues = fields.Function(fields.One2Many(
-            'cooperative.trust.queue', None, "Queues"), 'get_queues')
+    queues = fields.Function(fields.Many2Many(
+            'cooperative.trust.queue', None, None, "Queues"), 'get_queues')
 
     @classmethod
     def table_query(cls):
@@ -412,9 +415,6 @@ class Overview(ModelSQL, ModelView):
         return super().view_attributes() + [
             ('/tree/field[@name="health"]', 'visual', visual),
             ('/form//separator[@name="faults"]', 'states', {
-                    'invisible': ~Eval('faults'),
-                    }, ['faults']),
-            ('/form//field[@name="faults"]', 'states', {
                     'invisible': ~Eval('faults'),
                     }, ['faults']),
             ]

@@ -4,6 +4,7 @@
 import base64
 import hashlib
 from functools import lru_cache, partial
+from itertools import groupby
 from pathlib import Path
 
 from genshi.template import MarkupTemplate
@@ -26,8 +27,6 @@ STYLE = (
     "header p{margin:.2em 0;color:#555}"
     "dt{font-weight:bold}dd{margin:0 0 .6em}"
     "code{font-family:monospace;overflow-wrap:anywhere}"
-    "table{border-collapse:collapse}"
-    "td,th{padding:.2em 1.5em .2em 0;text-align:left;vertical-align:top}"
     ".policy{white-space:pre-line}"
     "@media(prefers-color-scheme:dark){"
     "body{color:#ddd;background:#181818}header p{color:#aaa}a{color:#8cf}}")
@@ -121,7 +120,8 @@ class Log(metaclass=PoolMeta):
                 'duration': cls._duration(r.months),
                 'statutory': r.statutory,
                 } for r in sorted(
-                retentions, key=lambda r: (-r.months, r.kind_string))]
+                retentions, key=lambda r: (
+                    -r.months, not r.statutory, r.kind_string))]
 
     @classmethod
     def _duration(cls, months):
@@ -134,12 +134,17 @@ class Log(metaclass=PoolMeta):
     def public_page(self, language):
         "Return the HTML of the page"
         values = self.public_values(language)
+        periods = groupby(
+            values['retention'], lambda r: (r['duration'], r['statutory']))
         with Transaction().set_context(language=language):
             stream = _template().generate(
                 style=STYLE,
                 text=lambda name: gettext(
                     f'cooperative_trust.msg_public_{name}'),
                 time=partial(self._public_time, language),
+                periods=[
+                    (duration, statutory, ", ".join(r['name'] for r in lines))
+                    for (duration, statutory), lines in periods],
                 **values)
             # Nothing in the stream is text by now but what was escaped
             return stream.render('html', doctype='html5').encode('utf-8')

@@ -7,8 +7,7 @@ from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
 from trytond.wsgi import app
 
-from cooperative_edi.http import (
-    Problem, authenticate, body, problems, respond)
+from cooperative_edi.http import Problem, authenticate, body, problems, respond
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, signature, tile
 from trycoton.protocol.errors import ProtocolError

@@ -13,12 +13,16 @@ from . import canonical, entry, problem, schema, vector, witness
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
-from .record import BINARY, JWS, LONG_TEXT, UUID, Many, Members, Optional
+from .record import (
+    BINARY, FLAG, IDENTIFIER, JWS, LONG_TEXT, TEXT, TIME, UUID, VKEY, Integer,
+    Many, Members, Optional)
 from .signature import SIGNATURE_HEADER
 
 VERSION = '3.1.0'
 SERVER = 'https://example.org/database/cooperative'
 SCHEMAS = '#/components/schemas/'
+
+_objects = {'type': 'array', 'items': {'type': 'object'}}
 
 _any = ['internal', 'unavailable']
 _signed = ['signature', 'malformed', 'too-large', 'encoding']
@@ -112,6 +116,67 @@ def _schemas():
                         event: Optional(_Named('Record'))
                         for event in entry.EVENTS
                         })),
+            },
+        'Entries': {
+            'description': "The entries about the messages of the caller, "
+            "by index; next is where the list goes on.",
+            **plain(Members({
+                        'entries': Many(Members({
+                                    'message': UUID,
+                                    'event': TEXT,
+                                    'index': Integer(),
+                                    'sender': IDENTIFIER,
+                                    'recipient': IDENTIFIER,
+                                    'erased': FLAG,
+                                    })),
+                        'next': Optional(Integer()),
+                        })),
+            },
+        'Held': {
+            'description': "All that is held about the caller, with some of "
+            "the messages; next is after which one the next page starts.",
+            'type': 'object',
+            'properties': {
+                'trust_party': IDENTIFIER.schema(None),
+                'created': TIME.schema(None),
+                'participant': {'type': 'object'},
+                'memberships': _objects,
+                'agreements': _objects,
+                'refusals': _objects,
+                'messages': _objects,
+                'next': Optional(Integer()).schema(None),
+                },
+            'required': [
+                'trust_party', 'created', 'participant', 'memberships',
+                'agreements', 'refusals', 'messages', 'next'],
+            },
+        'Public': {
+            'description': "What is public of a trust party.",
+            'type': 'object',
+            'properties': {
+                'name': TEXT.schema(None),
+                'identifier': IDENTIFIER.schema(None),
+                'fingerprint': TEXT.schema(None),
+                'language': {'type': 'string', 'enum': ['en', 'fr']},
+                'policy': Optional(LONG_TEXT).schema(None),
+                'facts': {'type': 'array', 'items': {'type': 'string'}},
+                'retention': _objects,
+                'log': plain(Members({
+                            'origin': TEXT,
+                            'key': VKEY,
+                            'fingerprint': TEXT,
+                            })),
+                'checkpoint': plain(Members({
+                            'size': Integer(),
+                            'root': BINARY,
+                            'time': TIME,
+                            'note': LONG_TEXT,
+                            })),
+                'links': {'type': 'object'},
+                },
+            'required': [
+                'name', 'identifier', 'fingerprint', 'language', 'policy',
+                'facts', 'retention', 'log', 'checkpoint', 'links'],
             },
         'Logged': {
             'description': "The .tlog-proof of the digest, null as long as "
@@ -305,6 +370,21 @@ def _cosignature():
     return f'{line}\n'
 
 
+def _after(text):
+    return {
+        'name': 'after',
+        'in': 'query',
+        'description': text,
+        'schema': {
+            'type': 'integer',
+            'minimum': 0,
+            'default': 0,
+            'maximum': 999999999,
+            },
+        }
+
+
+_evidence = _value_of('Evidence')
 _uuid = _value_of('RelationEnd')['relation']
 _jws = _case('signature', "Ed25519")['jws']
 _stores = [
@@ -499,6 +579,17 @@ PATHS = {
             },
         },
     'cooperative_trust': {
+        '/trust/': {
+            'get': _operation(
+                'public', "What the trust party is, its policy and its log "
+                "now, for people and machines",
+                _answer(200, "In French or English, by Accept-Language.", {
+                        **_bytes('text/html; charset=utf-8', "A page."),
+                        **_json('Public'),
+                        }, _etag),
+                _unchanged,
+                problems=['not-found'], parameters=[_none_match]),
+            },
         '/trust/checkpoint': {
             'get': _operation(
                 'checkpoint', "The last checkpoint of the log",
@@ -562,7 +653,7 @@ PATHS = {
                             **dict.fromkeys(entry.EVENTS),
                             entry.DELIVERY: _value_of('Record'),
                             })),
-                problems=['not-found'], token=True,
+                problems=['not-found', 'erased'], token=True,
                 parameters=[_id("Of the message.")]),
             },
         '/trust/custody': {
@@ -577,6 +668,33 @@ PATHS = {
                 parameters=[_signature_parameter],
                 requestBody=_body(_json_example(
                         'Confirmation', _value_of('Confirmation')))),
+            },
+        '/trust/entries': {
+            'get': _operation(
+                'entries', "What the log holds about the messages of the "
+                "caller, at most 1,000 entries",
+                _answer(200, "In the order of the log.", _json_example(
+                        'Entries', {
+                            'entries': [{
+                                    'message': _uuid,
+                                    'event': 'submission',
+                                    'index': 3,
+                                    'sender': _evidence['sender'],
+                                    'recipient': _evidence['recipient'],
+                                    'erased': False,
+                                    }],
+                            'next': None,
+                            })),
+                problems=['malformed'], token=True,
+                parameters=[_after("The least index in the log.")]),
+            },
+        '/trust/held': {
+            'get': _operation(
+                'held', "All that is held about the caller, at most 200 "
+                "messages at a time",
+                _answer(200, "A page.", _json('Held')),
+                problems=['malformed'], token=True,
+                parameters=[_after("What next of the page before says.")]),
             },
         '/trust/directories': {
             'post': _operation(

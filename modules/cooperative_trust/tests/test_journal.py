@@ -63,6 +63,10 @@ class JournalTestCase(RouteTestCase):
     def setUp(self):
         super().setUp()
         self.answers, self.down = {}, False
+
+        def answered():
+            Pool().get('cooperative.edi.peer')(self.trust_party).answered()
+        self.do(answered)
         wire = patch.object(client, 'request', self.request)
         wire.start()
         self.addCleanup(wire.stop)

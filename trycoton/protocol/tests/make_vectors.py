@@ -22,7 +22,7 @@ from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.signature import SigningKey
 from trycoton.protocol.witness import join
 
-from . import sample, test_evidence, test_events
+from . import sample, test_events, test_evidence
 from .sample import (
     BUYER, COMMUNITY, DIGEST, ID, KEY, OTHER_KEY, PUBLISHED, SELLER, TIME,
     TRUST)
