@@ -27,8 +27,8 @@ from ..exceptions import (
     LogReadBackError, LogSuccessorError)
 from ..mirror import Folder
 from .tools import (
-    BUYER, COMMUNITY, SELLER, Community, Member, create_trust_party,
-    record_of, set_key)
+    BUYER, COMMUNITY, SELLER, Community, Member, create_trust_party, record_of,
+    set_key)
 
 TABLES = [
     'cooperative.trust.log', 'cooperative.trust.log.head',
