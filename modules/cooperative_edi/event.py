@@ -255,5 +255,3 @@ class Message(metaclass=PoolMeta):
         if entry.DELIVERY in records:
             records.pop(entry.FAILURE, None)
         return [records[e] for e in entry.EVENTS if e in records]
-
-

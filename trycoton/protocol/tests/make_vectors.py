@@ -18,7 +18,7 @@ from trycoton.protocol.note import NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
 
-from . import sample, test_evidence, test_events
+from . import sample, test_events, test_evidence
 from .sample import (
     BUYER, COMMUNITY, DIGEST, ID, KEY, OTHER_KEY, PUBLISHED, SELLER, TIME,
     TRUST)
