@@ -336,6 +336,7 @@ class EventTestCase(unittest.TestCase):
         "Test who does not follow the exchange sees no events"
         pool = Pool()
         Event = pool.get('cooperative.edi.message.event')
+        Report = pool.get('cooperative.edi.certificate', type='report')
         User = pool.get('res.user')
         message = self.set_up()
         self.keep(message, self.take(
@@ -348,3 +349,5 @@ class EventTestCase(unittest.TestCase):
                 Transaction().set_context(_check_access=True):
             with self.assertRaises(AccessError):
                 Event.read([message.events[0].id], ['text'])
+            with self.assertRaises(AccessError):
+                Report.execute([message.id], {'model': message.__name__})
