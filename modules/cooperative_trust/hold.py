@@ -29,8 +29,7 @@ from trycoton.protocol.custody import EVENTS, Balance, Confirmation
 from trycoton.protocol.dispute import Award
 from trycoton.protocol.errors import ProtocolError, Rejected
 
-from .exceptions_hold import (
-    HoldAwardError, HoldDisputeError, HoldModifyError)
+from .exceptions_hold import HoldAwardError, HoldDisputeError, HoldModifyError
 from .log import AppendOnlyMixin
 
 BEFORE = ['agreed', 'funding']
