@@ -30,6 +30,7 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 PAUSE = 60
+PAGE = 100
 SKEW = dt.timedelta(seconds=2)
 TEXT_MAX = 1000
 STARTED = dt.datetime.now()
@@ -106,6 +107,8 @@ def exchange(database):
         _attempt(check_payloads, database)
         _attempt(send_due, database)
     _attempt(fetch_records, database)
+    _attempt(Message.watch, database)
+    _attempt(settle_refusals, database)
 
 
 def _attempt(step, *args):
@@ -193,9 +196,7 @@ def fetch_mailboxes(database):
     count = 0
     for id_ in transact(database, Peer.to_fetch_from, readonly=True):
         try:
-            response = call(database, id_, 'GET', '/edi/mailbox')
-            names = parse_answer(response.data).get('messages', [])
-            for name in names if isinstance(names, list) else []:
+            for name in _waiting_at(database, id_):
                 if _fetch(database, id_, name):
                     count += 1
         except client.Refused as exception:
@@ -206,6 +207,26 @@ def fetch_mailboxes(database):
     return count
 
 
+def _waiting_at(database, peer):
+    "Yield the ids of what waits at the peer, page by page"
+    known, query = set(), ''
+    while True:
+        response = call(
+            database, peer, 'GET', f'/edi/mailbox?limit={PAGE}{query}')
+        names = parse_answer(response.data).get('messages')
+        new = [n for n in names if _is_uuid(n) and n not in known] \
+            if isinstance(names, list) else []
+        yield from new
+        if len(new) < PAGE:
+            return
+        known.update(new)
+        query = f'&after={new[-1]}'
+
+
+def _is_uuid(name):
+    return isinstance(name, str) and re.fullmatch('[0-9a-f-]{36}', name)
+
+
 def _silent(peer):
     Pool().get('cooperative.edi.peer')(peer).silent()
 
@@ -214,8 +235,6 @@ def _fetch(database, peer, name):
     "Tell if the message that waits at the peer was stored, or refuse it"
     Message = Pool(database).get('cooperative.edi.message')
     path = f'/edi/mailbox/{name}'
-    if not re.fullmatch('[0-9a-f-]{36}', str(name)):
-        return False
     response = call(database, peer, 'GET', path)
     try:
         answer = transact(
@@ -230,19 +249,22 @@ def _fetch(database, peer, name):
 
 
 def _refuse(database, peer, path, problem):
-    "Say what is refused for good, and leave the rest for another time"
+    "Say what is refused for good, and give the rest back for another time"
     logger.warning("refused %s: %s %s", path, problem.name, problem.detail)
     Refusal = Pool(database).get('cooperative.edi.refusal')
     Refusal.count_problem(database, problem, None, f'GET {path}')
-    if not problem.retry and problem.status < 500:
-        call(database, peer, 'POST', f'{path}/receipt',
-            canonical.dump(problem.body))
+    call(database, peer, 'POST', f'{path}/receipt',
+        canonical.dump(problem.body))
 
 
 def _receive(data, jws):
     Message = Pool().get('cooperative.edi.message')
     message, _ = Message.receive(data, jws)
     return {'id': message.id, **message.answer}
+
+
+def settle_refusals(database):
+    Pool(database).get('cooperative.edi.refusal').settle(database)
 
 
 def fetch_records(database):
@@ -257,7 +279,8 @@ def fetch_records(database):
             response = call(database, peer_id, 'GET', path)
         except client.Refused as exception:
             logger.info("record: %s", exception)
-            transact(database, Message.prove_later, id_)
+            transact(
+                database, Message.not_proven, id_, exception.response.status)
         except client.ClientError as exception:
             logger.info("record: %s", exception)
             transact(database, Message.prove_later, id_)

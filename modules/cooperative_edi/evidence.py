@@ -2,7 +2,7 @@
 # this repository contains the full copyright notices and license terms.
 """What a third person needs to verify a deal without us"""
 from dataclasses import fields as members
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -98,17 +98,21 @@ class Message(metaclass=PoolMeta):
         return [], []
 
     def _signed_message(self):
-        records = [
+        message = evidence.SignedMessage(
+            data=bytes(self.data), signature=self.signature,
+            records=self._records())
+        if self.receipt and not message.is_closed:
+            message = replace(message, receipt=evidence.Signed(
+                    data=bytes(self.receipt),
+                    signature=self.receipt_signature))
+        return message
+
+    def _records(self):
+        "Return the Records of the events of the message, in their order"
+        return [
             Record.from_json(canonical.load(bytes(data)))
             for data in [self.submission_record, self.delivery_record]
             if data]
-        receipt = None
-        if self.receipt and len(records) < len(evidence.entry.EVENTS):
-            receipt = evidence.Signed(
-                data=bytes(self.receipt), signature=self.receipt_signature)
-        return evidence.SignedMessage(
-            data=bytes(self.data), signature=self.signature,
-            receipt=receipt, records=records)
 
 
 class EvidenceExport(Wizard):

@@ -9,7 +9,7 @@ the examples come from the vectors: nothing is said twice.
 import json
 import sys
 
-from . import canonical, problem, schema, vector
+from . import canonical, problem, schema, vector, witness
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
@@ -25,11 +25,11 @@ SCHEMAS = '#/components/schemas/'
 _objects = {'type': 'array', 'items': {'type': 'object'}}
 
 _any = ['internal', 'unavailable']
-_signed = ['signature', 'malformed', 'too-large']
+_signed = ['signature', 'malformed', 'too-large', 'encoding']
 _message = [
     *_signed, 'unknown-key', 'not-sender', 'suspended', 'no-relation',
     'other-route', 'forbidden', 'not-addressed', 'conflict', 'overload',
-    'no-log']
+    'quota', 'no-log', 'log-behind', 'log-closed', 'log-mirror']
 
 
 def description(modules=None, server=SERVER):
@@ -143,12 +143,17 @@ def _schemas():
                 'memberships': _objects,
                 'agreements': _objects,
                 'refusals': _objects,
+                'rejections': _objects,
+                'quota': {
+                    'anyOf': [{'type': 'object'}, {'type': 'null'}],
+                    },
                 'messages': _objects,
                 'next': Optional(Integer()).schema(None),
                 },
             'required': [
                 'trust_party', 'created', 'participant', 'memberships',
-                'agreements', 'refusals', 'messages', 'next'],
+                'agreements', 'refusals', 'rejections', 'quota', 'messages',
+                'next'],
             },
         'Public': {
             'description': "What is public of a trust party.",
@@ -223,7 +228,7 @@ def _operation(id_, summary, *responses, problems=(), token=False, **others):
     for response in responses:
         answers.update(response)
     if token:
-        problems = [*problems, 'token']
+        problems = [*problems, 'token', 'quota']
         others['security'] = [{'pullToken': []}]
     for name in [*problems, *_any]:
         _add_problem(answers, name)
@@ -292,6 +297,10 @@ def _signature(of):
         JWS.schema(None))
 
 
+_limits = [(name, {'description': text, 'schema': {'type': 'string'}})
+    for name, text in [
+        ('RateLimit-Policy', "The quota of the caller at a trust party."),
+        ('RateLimit', "What is left of it, and when all is given back.")]]
 _etag = (
     'ETag', {'description': "Of the bytes.", 'schema': {'type': 'string'}})
 _unchanged = _answer(304, "The caller has it already, by its If-None-Match.")
@@ -361,13 +370,27 @@ def _after(text):
         }
 
 
+def _text(example):
+    return {'text/plain; charset=utf-8': {
+            'schema': {'type': 'string'}, 'example': example}}
+
+
+def _witness_request():
+    return f"old 0\n\n{_case('note', 'checkpoint')['note']}"
+
+
+def _cosignature():
+    *_, line = _case('note', "cosigned")['note'].splitlines()
+    return f'{line}\n'
+
+
 _evidence = _value_of('Evidence')
 _uuid = _value_of('RelationEnd')['relation']
 _jws = _case('signature', "Ed25519")['jws']
 _stores = [
-    _answer(201, "Stored.", _json_example('Stored', _stored())),
+    _answer(201, "Stored.", _json_example('Stored', _stored()), *_limits),
     _answer(200, "Known already: the same receipt as the first time.",
-        _json_example('Stored', _stored())),
+        _json_example('Stored', _stored()), *_limits),
     ]
 _messages = {
     'application/xml': {
@@ -423,33 +446,70 @@ PATHS = {
                 'send', "Send a message, of at most 5 MiB",
                 *_stores,
                 _answer(202, "Stored by a trust party whose log is late: "
-                    "with a promise.", _json('Stored')),
+                    "with a promise.", _json('Stored'), *_limits),
                 problems=_message,
                 parameters=[_signature_parameter],
                 requestBody=_body(_messages)),
+            },
+        '/witness/add-checkpoint': {
+            'post': _operation(
+                'addCheckpoint', "Have the instance witness a checkpoint "
+                "of a log (c2sp.org/tlog-witness)",
+                _answer(200, "The line of the witness, cosignature/v1.",
+                    _text(_cosignature())),
+                _answer(409, "Not from what the witness knows: the size of "
+                    "the last checkpoint that it signed.", {
+                        witness.SIZE_TYPE: {
+                            'schema': {'type': 'string'},
+                            'example': '7\n',
+                            },
+                        }),
+                problems=[
+                    'not-a-request', 'not-log', 'not-found', 'unknown-log',
+                    'too-large', 'inconsistent', 'overload'],
+                requestBody=_body(_text(_witness_request()))),
             },
         '/edi/mailbox': {
             'get': _operation(
                 'mailbox', "The messages that wait for the caller, oldest "
                 "first",
-                _answer(200, "Their ids.",
+                _answer(200, "Their ids, without those that are leased and "
+                    "what follows them from the same sender.",
                     _json_example('Mailbox', {'messages': [_uuid]})),
-                token=True),
+                token=True,
+                parameters=[{
+                        'name': 'limit',
+                        'in': 'query',
+                        'description': "How many ids at most.",
+                        'schema': {
+                            'type': 'integer',
+                            'minimum': 1,
+                            'default': 100,
+                            'maximum': 1000,
+                            },
+                        }, {
+                        'name': 'after',
+                        'in': 'query',
+                        'description': "The last id of the page before.",
+                        'schema': UUID.schema(None),
+                        }]),
             },
         '/edi/mailbox/{id}': {
             'get': _operation(
-                'fetch', "A message that waits for the caller",
+                'fetch', "A message that waits for the caller, which then "
+                "has it alone for 5 minutes",
                 _answer(200, "The bytes.", _messages,
                     _signature("the sender of the message")),
-                problems=['not-found'], token=True,
+                problems=['not-found', 'leased'], token=True,
                 parameters=[_id("Of a message in the mailbox.")]),
             },
         '/edi/mailbox/{id}/receipt': {
             'post': _operation(
                 'acknowledge', "Post what POST /edi/messages would have "
-                "answered",
+                "answered: a problem that may pass gives the message back",
                 _answer(204, "Kept, also when it was known already."),
-                problems=['not-found', 'malformed', 'too-large'],
+                problems=[
+                    'not-found', 'malformed', 'too-large', 'encoding'],
                 token=True,
                 parameters=[_id("Of the message that was fetched.")],
                 requestBody=_body({
@@ -532,6 +592,26 @@ PATHS = {
         '/trust/checkpoint': {
             'get': _operation(
                 'checkpoint', "The last checkpoint of the log",
+                _answer(200, "A signed note, with the lines of the "
+                    "witnesses that signed it by now.",
+                    _text(_case('note', "checkpoint")['note']), _etag),
+                _unchanged,
+                problems=['not-found'], parameters=[_none_match]),
+            },
+        '/trust/witnessed': {
+            'get': _operation(
+                'witnessed', "The last checkpoint that the quorum of a "
+                "community signed",
+                _answer(200, "A signed note.",
+                    _text(_case('note', "checkpoint")['note']), _etag),
+                _unchanged,
+                problems=['not-found', 'log-behind'],
+                parameters=[_none_match]),
+            },
+        '/trust/predecessor': {
+            'get': _operation(
+                'predecessor', "The last known checkpoint of the log before, "
+                "to which the first entry commits",
                 _answer(200, "A signed note.", {
                         'text/plain; charset=utf-8': {
                             'schema': {'type': 'string'},
@@ -612,7 +692,8 @@ PATHS = {
                     _json_example('Logged', {'record': None})),
                 problems=[
                     *_signed, 'unknown-key', 'not-sender', 'forbidden',
-                    'suspended', 'directory', 'overload', 'no-log'],
+                    'suspended', 'directory', 'overload', 'no-log',
+                    'log-behind', 'log-closed', 'log-mirror'],
                 parameters=[_signature_parameter],
                 requestBody=_body(_json_example(
                         'Directory', _value_of('Directory')))),
@@ -626,7 +707,10 @@ PATHS = {
                         'CommissionStatement',
                         _value_of('CommissionStatement')),
                     _signature("the trust party")),
-                problems=['forbidden', 'malformed', 'not-found'], token=True,
+                problems=[
+                    'forbidden', 'malformed', 'not-found', 'log-behind',
+                    'log-closed'],
+                token=True,
                 parameters=[{
                         'name': 'community',
                         'in': 'query',

@@ -693,8 +693,9 @@ class CourierTestCase(unittest.TestCase):
                 patch.object(
                     courier, 'fetch_mailboxes', lambda _: 0), \
                 patch.object(courier, 'fetch_records', done.append), \
+                patch.object(courier, 'settle_refusals', done.append), \
                 patch.object(courier.logger, 'critical') as critical:
             pool.return_value.get.return_value = Message
             courier.exchange('x')
-        self.assertEqual(done, ['x'] * 4)
+        self.assertEqual(done, ['x'] * 5)
         critical.assert_called_once()

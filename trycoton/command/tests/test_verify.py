@@ -71,7 +71,7 @@ class VerifyTestCase(unittest.TestCase):
         self.assertEqual((code, report['status']), (0, 0))
         self.assertEqual(report['result'], 'verified')
         for check in report['checks']:
-            self.assertEqual(set(check), {'name', 'ok', 'text'})
+            self.assertEqual(set(check), {'name', 'ok', 'text', 'part'})
         names = {check['name'] for check in report['checks']}
         self.assertLessEqual({
                 'form', 'message', 'receipt', 'submission', 'delivery',

@@ -6,17 +6,20 @@ What they find valid is what the reference writes; what is refused is made
 of it by hand.
 """
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 from trycoton.protocol import (
-    canonical, entry, merkle, signature, statement, token, vector)
+    canonical, dispute, entry, merkle, signature, statement, token, vector)
 from trycoton.protocol.canonical import encode
 from trycoton.protocol.commission import CommissionLine, CommissionStatement
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
 from trycoton.protocol.directory import Directory, Legal, Participant
-from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.signature import SigningKey
+from trycoton.protocol.witness import join
 
 from . import sample, test_evidence
 from .sample import (
@@ -24,6 +27,7 @@ from .sample import (
     TRUST)
 
 LATER = TIME + timedelta(days=30)
+WITNESS_KEY = SigningKey.from_bytes(bytes([9]) * 32)
 CHARTER = "Chacun tient ses propres comptes.\n"
 
 
@@ -263,15 +267,22 @@ def bodies():
         TRUST, "Tiers", 'https://trust.example/cooperative', PUBLISHED,
         NoteSigner('log.example', KEY).vkey)
     catalogue = sample.envelope(payload=sample.CATALOGUE)
-    receipt = Receipt(ID, DIGEST, SELLER, TIME)
+    receipt = Receipt(
+        ID, DIGEST, SELLER, TIME, checkpoint=sample.envelope().checkpoint)
     route = statement.Route(ID, TRUST)
     world = test_evidence.deal()
+    said = sample.statement()
+    due = dispute.Due('120.00', 'EUR')
+    award = dispute.Award(
+        ID, DIGEST, COMMUNITY, SELLER, BUYER, 'split', due,
+        dispute.Due('80.00', 'EUR'), "La moitié était gâtée.", [DIGEST], TIME)
     return {
         'Application': statement.Application(
             participant, ['buyer'],
             statement.Acceptance(1, charter.digest), route),
         'ApprovalStatement': ApprovalStatement(
             ID, DIGEST, ['1'], ['2'], "Non."),
+        'Award': award,
         'Claims': token.Claims(
             BUYER, SELLER, 'GET', '/database/cooperative/edi/mailbox',
             int(TIME.timestamp()), int(TIME.timestamp()) + 60, ID),
@@ -286,7 +297,25 @@ def bodies():
             recovery=OTHER_KEY.public, commission='0.05',
             fee={'amount': '30.00', 'currency': 'EUR'}),
         'Directory': Directory(
-            COMMUNITY, 1, None, TIME, LATER, [participant]),
+            COMMUNITY, 1, None, TIME, LATER, [
+                replace(participant, witness=Cosigner(
+                        'buyer.example/cooperative/witness', WITNESS_KEY
+                        ).vkey)], 1),
+        'DisputeAnswer': dispute.Answer(
+            ID, False, "Livré en bon état.", ['payment'], COMMUNITY),
+        'DisputeArbiter': dispute.ArbiterNaming(ID, COMMUNITY),
+        'DisputeAward': dispute.AwardNotice(
+            award.to_bytes(),
+            signature.sign(award.to_bytes(), award.typ, KEY)),
+        'DisputeCase': dispute.CaseStatement(
+            said.to_bytes(), signature.sign(said.to_bytes(), said.typ, KEY)),
+        'DisputeEvidence': dispute.CaseEvidence(
+            ID, "Photo.", 'photo.jpg', b'\xff\xd8'),
+        'DisputeOpening': dispute.Opening(
+            ID, ID, 'buyer', [dispute.Contested(ID, DIGEST)],
+            "Le miel est gâté.", 'refund', due, ['despatch', 'payment'],
+            COMMUNITY, TIME, LATER),
+        'DisputeWithdrawal': dispute.Withdrawal(ID, None),
         'Evidence': world.messages[0].records[0].event,
         'MembershipState': statement.MembershipState(
             'active', None, '4', ['buyer'], ["Nord"],
@@ -298,6 +327,7 @@ def bodies():
         'Receipt': receipt,
         'Record': world.messages[0].records[1],
         'RelationAnswer': statement.RelationAnswer(ID, True, None),
+        'RelationArbiter': dispute.RelationArbiter(ID, COMMUNITY),
         'RelationEnd': statement.RelationEnd(ID),
         'RelationProposal': statement.RelationProposal(ID, COMMUNITY, TRUST),
         'Resignation': statement.Resignation("Je pars."),
@@ -365,6 +395,14 @@ def notes():
     case = {'name': "checkpoint", **checkpoint, 'valid': True}
     case['result'] = vector._checks['note'](case)
     yield case
+    witness = Cosigner('witness.example/w', WITNESS_KEY)
+    signed = Note.parse(note.encode())
+    cosigned = join(signed, [
+            witness.sign(signed.text, int(TIME.timestamp()))]).decode()
+    case = {**checkpoint, 'name': "cosigned", 'note': cosigned, 'valid': True}
+    case['result'] = vector._checks['note'](case)
+    yield case
+    yield refused("key of a witness", note=cosigned, vkey=witness.vkey)
     other = NoteSigner('log.example', OTHER_KEY)
     for name, values in [
             ("other key", {'vkey': other.vkey}),
