@@ -28,6 +28,8 @@ from .log import now
 BATCH = 100
 RUN = 10000
 REJECTION = 'rejection'
+# Nobody has something kept for good by a dispute without end
+DISPUTE_LAST = dt.timedelta(days=2 * 365)
 DISPUTES = ['dispute-opening', 'dispute-withdrawal', 'dispute-award']
 REASONS = [
     ('law', "The law requires to keep it"),
@@ -263,7 +265,9 @@ class Message(metaclass=PoolMeta):
                 # Sealed, or no statement that counts
                 continue
             if isinstance(body, dispute.Opening):
-                if now() < naive(body.award_by):
+                end = min(
+                    naive(body.award_by), statement.stored + DISPUTE_LAST)
+                if now() < end:
                     pair = {statement.sender, statement.recipient}
                     disputed[body.dispute].update(
                         m for c in body.messages for m in by_uuid[c.message]
