@@ -422,8 +422,8 @@ class Partner:
         "Fetch and verify what the trust parties recorded of the messages"
         for row in self.store.messages():
             hop = self.peer(row['hop'])
-            if hop['kind'] == 'trust-party' and (
-                    len(json.loads(row['records'])) < 2):
+            if hop['kind'] == 'trust-party' and not (
+                    json.loads(row['records']).keys() & {*proof.CLOSING}):
                 self._keep_records(row, self._ask(
                         hop, 'GET', f"/trust/records/{row['id']}"))
 
@@ -437,6 +437,9 @@ class Partner:
                         name, row['id'], row['digest']):
                     raise Refused("the record of another message")
                 kept[name] = record
+                if event['reason']:
+                    self.store.change(row, error=' '.join(
+                            filter(None, [event['reason'], event['text']])))
         self.store.change(row, records=json.dumps(kept))
 
     # Taking effect

@@ -475,13 +475,14 @@ class Message(Workflow, ModelSQL, ModelView):
 
     @classmethod
     def to_send(cls):
-        "Return the ids of what is due, in the order of each peer"
+        "Return the ids of what is due, in order, each with that of its hop"
         messages = cls.search([
                 ('direction', '=', 'out'),
                 ('state', '=', 'waiting'),
                 ('next_attempt', '<=', naive(now())),
                 ], order=[('id', 'ASC')])
-        return [m.id for m in messages if m.due and m.due <= naive(now())]
+        return [(m.id, m._hop.id) for m in messages
+            if m.due and m.due <= naive(now())]
 
     @classmethod
     def next_due(cls):

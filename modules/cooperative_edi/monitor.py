@@ -85,6 +85,10 @@ class Peer(metaclass=PoolMeta):
         states={
             'invisible': ~Eval('monitor_failures'),
             })
+    monitor_failing = fields.DateTime("Failing Since", readonly=True,
+        states={
+            'invisible': ~Eval('monitor_failing'),
+            })
     monitor_error = fields.Text("Error of the Log", readonly=True,
         states={
             'invisible': ~Eval('monitor_error'),
@@ -95,7 +99,7 @@ class Peer(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         for name in [
                 'monitored', 'monitor_at', 'monitor_failures',
-                'monitor_error']:
+                'monitor_failing', 'monitor_error']:
             default.setdefault(name)
         return super().copy(peers, default=default)
 
@@ -113,9 +117,7 @@ class Peer(metaclass=PoolMeta):
         pool = Pool()
         Alarm = pool.get('cooperative.edi.alarm')
         Checkpoint = pool.get('cooperative.edi.checkpoint')
-        files = [('log.vkey', log_key.encode())]
-        if note := self.known_checkpoint:
-            files.append(('checkpoint.txt', note))
+        files = [('log.vkey', log_key.encode()), *self._known_files]
         Alarm.raise_alarm(
             self.company.id, 'keys', f'{log_key} {self.log_key}',
             'cooperative_edi.msg_alarm_log_key', peer=self, evidence=files,
@@ -224,19 +226,17 @@ class Peer(metaclass=PoolMeta):
         peer.monitor_error = error
         peer.monitor_at = min(
             later(peer.monitor_failures), naive(now()) + INTERVAL)
-        if not peer.monitored:
-            peer.monitored = naive(now())
+        since = peer.monitor_failing = peer.monitor_failing or naive(now())
         peer.save()
-        if naive(now()) - peer.monitored > SILENT:
+        if naive(now()) - since > SILENT:
             Alarm.raise_alarm(
-                peer.company.id, 'silent', f'{peer.id} {peer.monitored}',
+                peer.company.id, 'silent', f'{peer.id} {since}',
                 'cooperative_edi.msg_alarm_silent', peer=peer,
-                evidence=peer._known_file,
-                peer_name=peer.rec_name, since=str(peer.monitored),
-                error=error)
+                evidence=peer._known_files, peer_name=peer.rec_name,
+                since=str(since), error=error)
 
     @property
-    def _known_file(self):
+    def _known_files(self):
         note = self.known_checkpoint
         return [('checkpoint.txt', note)] if note else []
 
@@ -256,12 +256,14 @@ class Peer(metaclass=PoolMeta):
         peer.keep_checkpoint(view.note, view.base)
         peer.monitor_at = _jittered(INTERVAL)
         peer.monitor_failures = 0
-        peer.monitor_error = None
+        peer.monitor_failing = peer.monitor_error = None
+        settled = ['silent']
         if view.current:
             peer.monitored = naive(now())
-            Alarm.settle(['silent', 'tiles'], peer)
-        if view.current and not view.behind:
-            Alarm.settle(['back'], peer)
+            found = {f.kind for f in view.findings}
+            settled += [k for k in ['tiles'] if k not in found]
+            settled += [] if view.behind else ['back']
+        Alarm.settle(settled, peer)
         peer.save()
         if view.behind:
             peer._raise_back(view)
@@ -285,11 +287,12 @@ class Peer(metaclass=PoolMeta):
         if Alarm.is_open(finding.kind, self):
             # It goes on: one alarm is enough until somebody took note
             return
-        seen = Checkpoint.browse([finding.seen])[0] if finding.seen else None
+        messages = [c.message for c in Checkpoint.search(
+                [('id', '=', finding.seen)])]
         Alarm.raise_alarm(
             self.company.id, finding.kind, finding.key,
             f'cooperative_edi.msg_alarm_{finding.kind}', peer=self,
-            message=seen.message if seen else None,
+            message=messages[0] if messages else None,
             evidence=finding.files, peer_name=self.rec_name,
             **finding.values)
 
@@ -342,6 +345,7 @@ class LogView:
         view.head = self._head()
         size = _note_of(self.known).size if self.known else 0
         if not self.known:
+            # Nothing is known to compare the first one with
             view.note = view.head
         elif _note_of(view.head).size < size:
             # A cache may be late, and a backup restored: not for long

@@ -75,7 +75,7 @@ class Message(metaclass=PoolMeta):
         if policies:
             records = {
                 event: self._trim(value, policies)
-                for event, value in records.items()}
+                for event, value in records.items() if value}
         super().keep_records(records)
         for event in ['submission', 'delivery']:
             if records.get(event) and policies:

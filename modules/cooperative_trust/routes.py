@@ -7,8 +7,7 @@ from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
 from trytond.wsgi import app
 
-from cooperative_edi.http import (
-    Problem, authenticate, body, problems, respond)
+from cooperative_edi.http import Problem, authenticate, body, problems, respond
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, signature, tile
 from trycoton.protocol.errors import ProtocolError
@@ -16,6 +15,7 @@ from trycoton.protocol.errors import ProtocolError
 from .public import HEADERS
 
 BASE = '/<database_name>/cooperative/trust'
+CUSTODY_MAX = 64 * 1024
 DIRECTORY_MAX = 32 * 1024 * 1024
 DAY = 24 * 60 * 60
 YEAR = 365 * DAY
@@ -196,6 +196,19 @@ def directories(request, pool):
 def _directory(data, jws):
     Directory = Pool().get('cooperative.trust.directory')
     return Directory.receive(data, jws).id
+
+
+@app.route(f'{BASE}/custody', methods=['POST'])
+@set_max_request_size(CUSTODY_MAX)
+@with_pool
+@problems
+def custody(request, pool):
+    Hold = pool.get('cooperative.trust.hold')
+    new = transact(
+        pool.database_name, Hold.confirm, request.get_data(),
+        request.headers.get(signature.SIGNATURE_HEADER, ''))
+    return Response(
+        status=HTTPStatus.CREATED if new else HTTPStatus.OK)
 
 
 @app.route(f'{BASE}/statements', methods=['GET'])

@@ -487,12 +487,13 @@ class Election(ModelSQL, ModelView):
     @classmethod
     def replace(cls, community, witnesses):
         "Make the witnesses those of the community"
-        elections = cls.search([('community', '=', community.id)])
-        cls.delete([e for e in elections if e.witness not in witnesses])
-        known = {e.witness for e in elections}
+        elections = {e.witness: e for e in cls.search(
+                [('community', '=', community.id)])}
         cls.save([
                 cls(community=community, witness=w)
-                for w in witnesses if w not in known])
+                for w in witnesses if w not in elections])
+        cls.delete([
+                e for w, e in elections.items() if w not in witnesses])
 
 
 class Cosignature(AppendOnlyMixin, ModelSQL, ModelView):

@@ -43,6 +43,7 @@ def read_back(mirror):
     folder = Path(mirror)
     if folder.is_dir() and not (folder / 'checkpoint').exists():
         from cooperative_trust.mirror import Folder
+
         # The folder of several logs, as it is configured
         mirror = str(folder / Folder.name(log))
     log.read_back_from(reader(mirror))

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from . import merkle, tile
 from .checkpoint import Checkpoint
-from .errors import Rejected
+from .errors import Malformed, ProtocolError, Rejected
+from .evidence import Check, Report
+from .note import Note
+from .policy import Policy
 from .record import BINARY, Record, member
 
 
@@ -78,3 +81,38 @@ def compare(first, second, verifier, fetch):
         if roots[0] == old.root:
             return
     return Contradiction(old_note, new_note, b''.join(hashes))
+
+
+def is_one(data):
+    "Tell if the bytes of a file have the form of a Contradiction"
+    try:
+        Contradiction.parse(data)
+    except Malformed:
+        return False
+    return True
+
+
+def verify(data, policy=None):
+    """Return the Report on the bytes of a Contradiction
+
+    policy is the Policy that tells which logs are known: none when None.
+    """
+    checks = [Check('form', True, "The file is in its canonical form")]
+    try:
+        contradiction = Contradiction.parse(data)
+        origin = Checkpoint.parse(Note.parse(contradiction.new).text).origin
+        logs = [v for v in (policy or Policy()).logs if v.name == origin]
+        if not logs:
+            checks.append(Check(
+                    'log', False, f"The key of the log {origin} is given"))
+        for log in logs:
+            old, new = contradiction.verify(log)
+            checks.append(Check(
+                    'contradiction', True,
+                    f"The log {origin} signed two trees that cannot be of "
+                    f"one log, of {old.size} and of {new.size} entries"))
+    except ProtocolError as exception:
+        checks.append(Check(
+                'contradiction', False,
+                f"The log signed what cannot be of one log: {exception}"))
+    return Report(tuple(checks))

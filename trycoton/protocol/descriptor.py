@@ -9,9 +9,8 @@ from . import canonical, signature
 from .directory import KIND, PUBLISHED_KEYS, ROLES, KeyHolder, Legal
 from .errors import Malformed
 from .record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, IDENTIFIER, KEY, LONG_TEXT, TEXT, TIME,
-    ENDPOINT, URL, VKEY, Integer, Many, Members, Nested, Optional, Record,
-    member)
+    AMOUNT, CURRENCY, DATE, DIGEST, ENDPOINT, IDENTIFIER, KEY, LONG_TEXT, TEXT,
+    TIME, URL, VKEY, Integer, Many, Members, Nested, Optional, Record, member)
 from .signature import PublicKey
 
 FEE = Members({

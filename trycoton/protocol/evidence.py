@@ -352,6 +352,7 @@ class _Verification:
         for message in file.messages:
             self._message(message)
         self._seal()
+        self._name_logs()
         self._sequences()
         self._chains()
         self._answers()
@@ -578,11 +579,24 @@ class _Verification:
 
     def _use(self, identifier, source, moment):
         self.needs.append((identifier, source, moment))
+        self._keep(source)
+
+    def _keep(self, source):
         self.used.add(source)
         if isinstance(source, SignedDirectory):
             self.used.update(
                 d for d in self.file.descriptors
                 if d.key == source.value.community)
+
+    def _name_logs(self):
+        """Keep for each log a source that names it: a community may have left
+        the trust party before the directory that gives the keys"""
+        for vkey in sorted(v.vkey for v in self.used_keys):
+            sources = [s for s in self.signers
+                if any(h.log == vkey for h in _holders(s))]
+            if sources and self.used.isdisjoint(sources):
+                self._keep(max(sources, key=lambda s: (
+                            isinstance(s, SignedDirectory), s.key)))
 
     def _is_before(self, source, moment, skew=SKEW):
         "Tell if a directory was there when something was signed"

@@ -9,7 +9,7 @@ the examples come from the vectors: nothing is said twice.
 import json
 import sys
 
-from . import canonical, problem, schema, vector, witness
+from . import canonical, entry, problem, schema, vector, witness
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
@@ -113,8 +113,8 @@ def _schemas():
         'Records': {
             'description': "Null as long as it did not happen.",
             **plain(Members({
-                        'submission': Optional(_Named('Record')),
-                        'delivery': Optional(_Named('Record')),
+                        event: Optional(_Named('Record'))
+                        for event in entry.EVENTS
                         })),
             },
         'Entries': {
@@ -204,6 +204,11 @@ def _schemas():
                     'enum': sorted({p.status for p in PROBLEMS.values()}),
                     },
                 'detail': {'type': 'string', 'maxLength': 500},
+                'record': {
+                    'description': "What a trust party proves of its "
+                    "refusal of a message.",
+                    **_refer('Record'),
+                    },
                 },
             'required': ['type', 'title', 'status'],
             'additionalProperties': False,
@@ -509,7 +514,8 @@ PATHS = {
                 "answered: a problem that may pass gives the message back",
                 _answer(204, "Kept, also when it was known already."),
                 problems=[
-                    'not-found', 'malformed', 'too-large', 'encoding'],
+                    'not-found', 'closed', 'malformed', 'too-large',
+                    'encoding'],
                 token=True,
                 parameters=[_id("Of the message that was fetched.")],
                 requestBody=_body({
@@ -649,11 +655,24 @@ PATHS = {
                 'records', "The records of a message, for its parties",
                 _answer(200, "As far as they exist.", _json_example(
                         'Records', {
-                            'submission': None,
-                            'delivery': _value_of('Record'),
+                            **dict.fromkeys(entry.EVENTS),
+                            entry.DELIVERY: _value_of('Record'),
                             })),
                 problems=['not-found', 'erased'], token=True,
                 parameters=[_id("Of the message.")]),
+            },
+        '/trust/custody': {
+            'post': _operation(
+                'confirm', "What a licensed custodian confirms of the money "
+                "that it has, in at most 64 KiB",
+                _answer(201, "Recorded."),
+                _answer(200, "Recorded already, by the same bytes."),
+                problems=[
+                    *_signed, 'unknown-key', 'not-sender', 'not-found',
+                    'custody'],
+                parameters=[_signature_parameter],
+                requestBody=_body(_json_example(
+                        'Confirmation', _value_of('Confirmation')))),
             },
         '/trust/entries': {
             'get': _operation(

@@ -43,6 +43,7 @@ PROBLEMS = {
     'other-keys': Problem(409, "the applicant is known by other keys"),
     'directory': Problem(409, "the directory does not follow the known one"),
     'erased': Problem(410, "it was erased, the parties keep it"),
+    'custody': Problem(409, "the confirmation contradicts what is recorded"),
     'too-large': Problem(413, "more than the route accepts"),
     'encoding': Problem(415, "compressed, or otherwise encoded"),
     'malformed': Problem(422, "not in its form, or of an unknown type"),

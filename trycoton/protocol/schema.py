@@ -2,8 +2,8 @@
 # this repository contains the full copyright notices and license terms.
 "The JSON Schemas (2020-12) of the records, made of their description"
 from . import (
-    commission, descriptor, directory, dispute, entry, envelope, evidence,
-    offer, receipt, statement, token)
+    commission, custody, descriptor, directory, dispute, entry, envelope,
+    evidence, offer, receipt, statement, token)
 
 DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 # What is signed or answered, by the name of its schema
@@ -13,6 +13,7 @@ RECORDS = {
     'Award': dispute.Award,
     'Claims': token.Claims,
     'CommissionStatement': commission.CommissionStatement,
+    'Confirmation': custody.Confirmation,
     'Descriptor': descriptor.Descriptor,
     'DisputeAnswer': dispute.Answer,
     'DisputeArbiter': dispute.ArbiterNaming,

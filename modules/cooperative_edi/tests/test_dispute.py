@@ -13,8 +13,9 @@ from trytond.transaction import Transaction
 from cooperative_edi.exceptions_dispute import (
     DisputeArbiterError, DisputeError, DisputeMessagesError,
     DisputeModifyError)
+from trycoton.protocol import canonical
 from trycoton.protocol import dispute as rules
-from trycoton.protocol import canonical, evidence, signature
+from trycoton.protocol import evidence, signature
 
 from .test_exchange import InstancesTestCase
 from .tools import THIRD, Other, now

@@ -3,14 +3,13 @@
 "What a member learns and shows of a message that was not delivered"
 import unittest
 
+from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
 from trytond.transaction import Transaction
 
 from cooperative_edi.client import Response
-from cooperative_edi.courier import parse_answer
 from trycoton.protocol import canonical, entry, envelope, evidence, signature
-from trycoton.protocol.descriptor import Descriptor
 from trycoton.protocol.note import NoteSigner
 from trycoton.protocol.policy import Policy
 from trycoton.protocol.receipt import Receipt
@@ -28,7 +27,7 @@ class EventTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        activate_module('cooperative_edi')
+        activate_module('cooperative_edi', 'fr')
         configure()
 
     def set_up(self):
@@ -142,7 +141,7 @@ class EventTestCase(unittest.TestCase):
         self.assertEqual(message._language, 'fr')
         records = self.take(message, 'submission', 'delivery-failure')
         message = self.keep(message, records)
-        self.assertTrue(message.error)
+        self.assertIn("ne l'a pas relevé à temps", message.error)
 
     @with_transaction()
     def test_send_again(self):
@@ -216,7 +215,6 @@ class EventTestCase(unittest.TestCase):
             message = self.keep(message, {'delivery-failure': value})
             self.assertFalse(message.events)
             self.assertFalse(message.failure)
-        self.assertEqual(parse_answer(b'x'), {})
 
     @with_transaction()
     def test_contradiction(self):
@@ -237,7 +235,6 @@ class EventTestCase(unittest.TestCase):
     @with_transaction()
     def test_evidence(self):
         "Test the evidence file tells that it was not delivered"
-        Message = Pool().get('cooperative.edi.message')
         message = self.set_up()
         message = self.keep(message, self.take(
                 message, 'submission', 'consignment', 'delivery-failure'))
@@ -257,7 +254,6 @@ class EventTestCase(unittest.TestCase):
             ['submission', 'consignment', 'delivery-failure'])
         self.assertIn(
             "(expired)", '\n'.join(c.text for c in report.checks))
-        self.assertTrue(Descriptor.parse(ours[0]) and Message)
 
     @with_transaction()
     def test_rights(self):
@@ -274,5 +270,5 @@ class EventTestCase(unittest.TestCase):
         user.save()
         with Transaction().set_user(user.id), \
                 Transaction().set_context(_check_access=True):
-            with self.assertRaises(Exception):
+            with self.assertRaises(AccessError):
                 Event.read([message.events[0].id], ['text'])

