@@ -211,13 +211,12 @@ class Message(metaclass=PoolMeta):
                 continue
             try:
                 record = Record.from_json(records[event])
-                checkpoint = self._check_record(event, record)
+                self._check_record(event, record)
             except ProtocolError as exception:
-                self.error = str(exception)
+                self._refuse_record(event, records[event], exception)
                 continue
             self._keep_event(record)
-            self.trust_party.keep_checkpoint(
-                record.inclusion.checkpoint, checkpoint.size)
+            self._recorded(record)
 
     def _keep_event(self, record):
         pool = Pool()

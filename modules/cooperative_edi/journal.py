@@ -5,7 +5,7 @@ import datetime as dt
 from functools import partial
 
 from sql import Literal, Null, Union
-from sql.conditionals import Case
+from sql.conditionals import Case, Coalesce
 from trytond.i18n import gettext
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.pool import Pool, PoolMeta
@@ -19,6 +19,7 @@ from trycoton.protocol.entry import DELIVERY, SUBMISSION, Record
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
 
 from . import client, courier
+from .event import EVENTS
 from .identity import now
 from .peer import naive
 from .transaction import hold, transact
@@ -28,9 +29,10 @@ RECORDS = {
     SUBMISSION: 'submission_record',
     DELIVERY: 'delivery_record',
     }
-EVENTS = [
+ACTS = [
     (SUBMISSION, "Submission"),
     (DELIVERY, "Delivery"),
+    *EVENTS,
     ]
 TASKS = [
     ('verify', "Verify the proofs"),
@@ -49,6 +51,8 @@ FINDINGS = [
 # What is nobody's fault
 HARMLESS = {'coming', 'unproved', 'erased'}
 GONE = 410
+# The models and records that acts come from
+SHARDS = len(RECORDS) + 1
 # A log that is honest is late by minutes at most
 LATE = dt.timedelta(hours=1)
 PAGES_MAX = 100000
@@ -61,10 +65,13 @@ class Message(metaclass=PoolMeta):
     @property
     def log_records(self):
         "The records of the message that are kept here, by their event"
-        return {
+        records = {
             event: Record.parse(bytes(data))
             for event, name in RECORDS.items()
             if (data := getattr(self, name))}
+        for event in self.events:
+            records[event.event] = Record.parse(bytes(event.record))
+        return records
 
     @property
     def unrecorded(self):
@@ -85,7 +92,7 @@ class Journal(ModelSQL, ModelView):
 
     company = fields.Many2One('company.company', "Company")
     message = fields.Many2One('cooperative.edi.message', "Message")
-    event = fields.Selection(EVENTS, "Event", sort=False)
+    event = fields.Selection(ACTS, "Event", sort=False)
     created = fields.DateTime("Created")
     direction = fields.Selection([
             ('in', "In"),
@@ -144,9 +151,10 @@ class Journal(ModelSQL, ModelView):
 
     @classmethod
     def table_query(cls):
-        return Union(*[
+        return Union(
+            cls._query_events(), *[
                 cls._query(i, event, name)
-                for i, (event, name) in enumerate(RECORDS.items())],
+                for i, (event, name) in enumerate(RECORDS.items(), 1)],
             all_=True)
 
     @classmethod
@@ -159,8 +167,12 @@ class Journal(ModelSQL, ModelView):
             (getattr(table, name) != Null, 'recorded'),
             (table.proof_at != Null, 'awaited'),
             else_='missing')
+        expected = Literal(True)
+        if event == DELIVERY:
+            # What is closed without is not awaited
+            expected = Coalesce(table.failure, '') == ''
         return table.select(
-            (table.id * len(RECORDS) + number).as_('id'),
+            (table.id * SHARDS + number).as_('id'),
             table.company.as_('company'),
             table.id.as_('message'),
             Literal(event).as_('event'),
@@ -170,9 +182,30 @@ class Journal(ModelSQL, ModelView):
             table.trust_party.as_('trust_party'),
             state.as_('state'),
             where=(table.trust_party != Null)
-            & ((table.relay_receipt != Null)
-                | (table.direction == 'in')
-                | (getattr(table, name) != Null)))
+            & ((getattr(table, name) != Null)
+                | (expected & (
+                        (table.relay_receipt != Null)
+                        | (table.direction == 'in')))))
+
+    @classmethod
+    def _query_events(cls):
+        "Return the acts that are other events of a message"
+        pool = Pool()
+        Event = pool.get('cooperative.edi.message.event')
+        Message = pool.get('cooperative.edi.message')
+        table, message = Event.__table__(), Message.__table__()
+        return (table
+            .join(message, condition=table.message == message.id)
+            .select(
+                (table.id * SHARDS).as_('id'),
+                message.company.as_('company'),
+                message.id.as_('message'),
+                table.event.as_('event'),
+                message.created.as_('created'),
+                message.direction.as_('direction'),
+                message.peer.as_('peer'),
+                message.trust_party.as_('trust_party'),
+                Literal('recorded').as_('state')))
 
     def get_rec_name(self, name):
         return self.message.rec_name
@@ -442,9 +475,9 @@ class Request(ModelSQL, ModelView):
         message = Message(message)
         peer = message.trust_party
         records = message.log_records
-        for event in RECORDS:
-            if answer.get(event) and event not in records:
-                records[event] = Record.from_json(answer[event])
+        for event, value in answer.items():
+            if value and event not in records:
+                records[event] = Record.from_json(value)
                 message._check_record(event, records[event])
         checkpoints = cls._checkpoints(peer, records.values())
         if not checkpoints:
@@ -477,14 +510,19 @@ class Request(ModelSQL, ModelView):
         if len(roots) != 1:
             raise Rejected(f"The log signed {len(roots)} roots of {size}.")
         root, = roots
+        Journal = pool.get('cooperative.edi.journal')
+        names = dict(Journal.fields_get(['event'])['event']['selection'])
         lines = []
         for event, hashes in proofs.items():
+            if event not in records:
+                continue
             record = records[event]
             merkle.verify_inclusion(
                 record.inclusion.index, size,
                 merkle.leaf_hash(record.entry), hashes, root)
             lines.append(gettext(
-                    f'cooperative_edi.msg_journal_{event}',
+                    'cooperative_edi.msg_journal_act',
+                    event=names.get(event, event),
                     index=record.inclusion.index, size=size,
                     trust_party=peer.rec_name))
         if not answer:
@@ -565,7 +603,7 @@ class Request(ModelSQL, ModelView):
                     key, messages, index, listed)
         to_prove = set()
         for key, entry in entries.items():
-            if key[1] in RECORDS and key not in proved:
+            if key[1] in dict(ACTS) and key not in proved:
                 kind = self._kind(entry, key, messages, entries)
                 if kind == 'unproved':
                     to_prove.add(messages[key[0]])
@@ -688,7 +726,7 @@ class Finding(ModelSQL, ModelView):
     kind = fields.Selection(
         FINDINGS, "Difference", required=True, readonly=True, sort=False)
     uuid = fields.Char("UUID", required=True, readonly=True)
-    event = fields.Selection(EVENTS, "Event", readonly=True, sort=False)
+    event = fields.Selection(ACTS, "Event", readonly=True, sort=False)
     message = fields.Many2One(
         'cooperative.edi.message', "Message", readonly=True,
         ondelete='CASCADE')

@@ -63,6 +63,8 @@ class Held(Model):
             'memberships': cls._memberships(peer),
             'agreements': cls._agreements(peer),
             'refusals': cls._refusals(peer),
+            'rejections': cls._rejections(peer),
+            'quota': cls._quota(peer),
             }
 
     @classmethod
@@ -125,6 +127,33 @@ class Held(Model):
                 'first': _time(r.first),
                 'last': _time(r.last),
                 } for r in Refusal.search([('peer', '=', peer.id)])]
+
+    @classmethod
+    def _rejections(cls, peer):
+        pool = Pool()
+        Rejection = pool.get('cooperative.trust.rejection')
+        return [{
+                'message': r.uuid,
+                'sender': r.sender,
+                'recipient': r.recipient,
+                'sequence': r.sequence,
+                'digest': r.digest,
+                'signature': r.signature,
+                'reason': r.reason,
+                'text': r.reason_text,
+                'erased': _time(r.erased),
+                'entries': [l.held for l in r.leaves if l.index is not None],
+                } for r in Rejection.search([('peer', '=', peer.id)])]
+
+    @classmethod
+    def _quota(cls, peer):
+        pool = Pool()
+        Quota = pool.get('cooperative.trust.quota')
+        for quota in Quota.search([('peer', '=', peer.id)]):
+            return {
+                'messages_minute': quota.messages_limit,
+                'megabytes_day': quota.size_limit,
+                }
 
     @classmethod
     def _messages(cls, peer, after):
@@ -207,16 +236,20 @@ class Leaf(metaclass=PoolMeta):
         index on, and from which index the list goes on"""
         leaves = cls.search([
                 ('log.company', '=', peer.company.id),
-                ('message', '!=', None),
                 ('index', '>=', after),
                 ['OR',
                     ('sender', '=', peer.identifier),
                     ('recipient', '=', peer.identifier),
                     ],
+                # To whom it was refused is nobody else's business
+                ['OR',
+                    ('rejection', '=', None),
+                    ('rejection.peer', '=', peer.id),
+                    ],
                 ], order=[('index', 'ASC')], limit=ENTRIES_MAX)
         return {
             'entries': [{
-                    'message': l.message.uuid,
+                    'message': l.subject.uuid,
                     'event': l.event,
                     'index': l.index,
                     'sender': l.sender,

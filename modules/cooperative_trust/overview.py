@@ -178,28 +178,31 @@ class Traffic(ModelSQL, ModelView):
         message, received = Message.__table__(), Message.__table__()
         sender, recipient = Peer.__table__(), Peer.__table__()
         agreement = Agreement.__table__()
-        date = cls.date.sql_cast(message.stored)
         community = Coalesce(agreement.community, Case(
                 (sender.kind == 'community', sender.id),
                 (recipient.kind == 'community', recipient.id)))
-        return (message
+        # An expression with values is none to group by in PostgreSQL
+        relayed = (message
             .join(received, condition=message.relays == received.id)
             .join(sender, condition=received.peer == sender.id)
             .join(recipient, condition=message.peer == recipient.id)
             .join(agreement, 'LEFT',
                 condition=message.agreement == agreement.id)
             .select(
-                Min(message.id).as_('id'),
-                message.company.as_('company'),
-                date.as_('date'),
+                message.id,
+                message.company,
+                cls.date.sql_cast(message.stored).as_('date'),
                 community.as_('community'),
-                message.kind.as_('kind'),
-                message.state.as_('state'),
-                Count(Literal('*')).as_('number'),
-                where=Message.relayed(message),
-                group_by=[
-                    message.company, date, community, message.kind,
-                    message.state]))
+                message.kind,
+                message.state,
+                where=Message.relayed(message)))
+        names = ['company', 'date', 'community', 'kind', 'state']
+        columns = [getattr(relayed, name) for name in names]
+        return relayed.select(
+            Min(relayed.id).as_('id'),
+            *[c.as_(name) for c, name in zip(columns, names)],
+            Count(Literal('*')).as_('number'),
+            group_by=columns)
 
     @classmethod
     def get_kinds(cls):

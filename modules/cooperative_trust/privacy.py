@@ -6,10 +6,11 @@ What is erased is the document and what opens the commitment of its entries:
 the entries, the tree and all that was proved stay as they are.
 """
 import datetime as dt
-from collections import Counter
+from collections import Counter, defaultdict
 
 from dateutil.relativedelta import relativedelta
 from sql import Null
+from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
@@ -18,15 +19,22 @@ from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from cooperative_edi.http import Problem
+from cooperative_edi.peer import naive
+from trycoton.protocol import dispute, envelope
+from trycoton.protocol.errors import ProtocolError
 
 from .log import now
 
 BATCH = 100
 RUN = 10000
+REJECTION = 'rejection'
+# Nobody has something kept for good by a dispute without end
+DISPUTE_LAST = dt.timedelta(days=2 * 365)
+DISPUTES = ['dispute-opening', 'dispute-withdrawal', 'dispute-award']
 REASONS = [
     ('law', "The law requires to keep it"),
     ('dispute', "A dispute is open about it"),
-    ('undelivered', "It is not handed over"),
+    ('undelivered', "It waits for its recipient"),
     ('pending', "It waits for its place in the log"),
     ]
 
@@ -73,7 +81,8 @@ class Retention(ModelSQL, ModelView):
     def get_kinds(cls):
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        return Message.fields_get(['kind'])['kind']['selection']
+        return Message.fields_get(['kind'])['kind']['selection'] + [
+            (REJECTION, gettext('cooperative_trust.msg_retention_rejection'))]
 
     def get_rec_name(self, name):
         return self.kind_string
@@ -141,7 +150,8 @@ class Message(metaclass=PoolMeta):
         pool = Pool()
         Retention = pool.get('cooperative.trust.retention')
         return [
-            ('state', '=', 'sent'),
+            # Handed over, or closed without
+            ('state', 'in', ['sent', 'failed']),
             cls.relayed_to(),
             ['OR', ('id', '<', 0), *[[
                         ('kind', '=', r.kind),
@@ -153,10 +163,13 @@ class Message(metaclass=PoolMeta):
     @without_check_access
     def erase_expired(cls):
         "Have what was kept long enough erased, some at a time"
-        messages = cls.search(
-            cls.expired(), order=[('id', 'ASC')], limit=RUN)
-        for batch in grouped_slice(messages, BATCH):
-            cls.__queue__.erase(list(batch))
+        pool = Pool()
+        Rejection = pool.get('cooperative.trust.rejection')
+        for Model in [cls, Rejection]:
+            records = Model.search(
+                Model.expired(), order=[('id', 'ASC')], limit=RUN)
+            for batch in grouped_slice(records, BATCH):
+                Model.__queue__.erase(list(batch))
 
     @classmethod
     @without_check_access
@@ -166,9 +179,13 @@ class Message(metaclass=PoolMeta):
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
         Refusal = pool.get('cooperative.edi.refusal')
-        erased = [m for m in messages if not m.erased and not m.kept_for]
+        messages = [m for m in messages if not m.erased]
+        kept = cls.kept(messages)
+        erased = [m for m in messages if m not in kept]
         for sub in grouped_slice(erased, BATCH):
-            copies = list({c for m in sub for c in m.copies})
+            copies = list({
+                    c for found in cls.copies(list(sub)).values()
+                    for c in found})
             ids = [c.id for c in copies]
             Leaf.erase(Leaf.search([('message', 'in', ids)]))
             Refusal.write(Refusal.search([('message', 'in', ids)]), {
@@ -186,47 +203,144 @@ class Message(metaclass=PoolMeta):
                     })
         return erased
 
-    @property
-    def copies(self):
-        "The message as it came in, and all that it was sent on as"
-        return [self.relays, *self.search([('relays', '=', self.relays.id)])]
-
-    @property
-    def kept_for(self):
-        """The reason for which the relayed message is kept, whoever asks to
-        have it erased, or None"""
-        copies = self.copies
-        if any(c.disputed for c in copies):
-            return 'dispute'
-        if any(c.state != 'sent' for c in copies if c.relays):
-            return 'undelivered'
-        if any(l.index is None for c in copies for l in c.leaves):
-            return 'pending'
-        if self.kept_until > dt.date.today():
-            return 'law'
-
-    @property
-    def kept_until(self):
-        "The day until which the law wants the message kept"
+    @classmethod
+    def kept(cls, messages):
+        """Return, by the relayed messages that are kept whoever asks to have
+        them erased, the reason and the day until which the law wants it"""
         pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
         Retention = pool.get('cooperative.trust.retention')
-        for retention in Retention.search([
-                    ('kind', '=', self.kind),
-                    ('statutory', '=', True),
+        statutory = {r.kind: r for r in Retention.search(
+                [('statutory', '=', True)])}
+        disputed = cls.disputed(messages)
+        copies = cls.copies(messages)
+        pending = {l.message for l in Leaf.search([
+                    ('message', 'in', [
+                            c.id for m in messages for c in copies[m]]),
+                    ('index', '=', None),
+                    ])}
+        today = dt.date.today()
+        kept = {}
+        for message in messages:
+            until = None
+            if retention := statutory.get(message.kind):
+                until = retention.until(message.stored)
+            if message in disputed:
+                kept[message] = 'dispute', None
+            elif any(c.state == 'waiting' for c in copies[message]):
+                kept[message] = 'undelivered', None
+            elif pending.intersection(copies[message]):
+                kept[message] = 'pending', None
+            elif until and until > today:
+                kept[message] = 'law', until
+        return kept
+
+    @classmethod
+    def copies(cls, messages):
+        """Return by the relayed messages what came in and all that it was
+        sent on as"""
+        sent = defaultdict(list)
+        for message in cls.search([
+                    ('relays', 'in', [m.relays.id for m in messages])]):
+            sent[message.relays].append(message)
+        return {m: [m.relays, *sent[m.relays]] for m in messages}
+
+    @classmethod
+    def disputed(cls, messages):
+        """Return those of the relayed messages about which a dispute was
+        opened by way of the trust party and is not known to be over"""
+        by_uuid = defaultdict(list)
+        for message in messages:
+            by_uuid[message.uuid].append(message)
+        disputed, over = defaultdict(set), set()
+        for statement in cls.search([
+                    ('relays', '!=', None),
+                    ('erased', '=', None),
+                    ('kind', 'in', DISPUTES),
+                    ('company', 'in', list({m.company for m in messages})),
                     ]):
-            return retention.until(self.stored)
-        return dt.date.min
+            try:
+                body = statement.dispute_body
+            except ProtocolError:
+                # Sealed, or no statement that counts
+                continue
+            if isinstance(body, dispute.Opening):
+                end = min(
+                    naive(body.award_by), statement.stored + DISPUTE_LAST)
+                if now() < end:
+                    pair = {statement.sender, statement.recipient}
+                    disputed[body.dispute].update(
+                        m for c in body.messages for m in by_uuid[c.message]
+                        if {m.sender, m.recipient} == pair)
+            else:
+                over.add(body.dispute)
+        return set().union(
+            *(m for uuid, m in disputed.items() if uuid not in over))
 
     @property
-    def disputed(self):
-        "If a dispute is open about the message"
-        return False
+    def dispute_body(self):
+        "What the relayed message says of a dispute; raise ProtocolError"
+        statement = envelope.parse(bytes(self.data))
+        body = dispute.BODIES[self.kind].from_json(statement.body)
+        if isinstance(body, dispute.AwardNotice):
+            body = dispute.Award.parse(body.award)
+        return body
 
     @classmethod
     def _submission(cls, id_):
         # Its receipt is given again, its record no longer is
         if not cls(id_).erased:
             return super()._submission(id_)
+
+
+class Rejection(metaclass=PoolMeta):
+    __name__ = 'cooperative.trust.rejection'
+
+    erased = fields.DateTime("Erased", readonly=True,
+        states={
+            'invisible': ~Eval('erased'),
+            },
+        help="When what opens its entry was erased.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.signature.required = False
+        cls.signature.states = {
+            'required': ~Eval('erased'),
+            }
+
+    @classmethod
+    def copy(cls, rejections, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('erased')
+        return super().copy(rejections, default=default)
+
+    @classmethod
+    def expired(cls):
+        "Return the domain of what was kept long enough"
+        pool = Pool()
+        Retention = pool.get('cooperative.trust.retention')
+        return [
+            ('erased', '=', None),
+            ['OR', ('id', '<', 0), *[
+                    ('date', '<', r.limit.date()) for r in Retention.search(
+                        [('kind', '=', REJECTION)])]],
+            ]
+
+    @classmethod
+    @without_check_access
+    def erase(cls, rejections):
+        "Erase what opens the entries of the rejections"
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        leaves = Leaf.search([
+                ('rejection', 'in', [r.id for r in rejections]),
+                ('index', '!=', None),
+                ])
+        Leaf.erase(leaves)
+        cls.write([l.rejection for l in leaves], {
+                'signature': None, 'reason_text': None, 'erased': now()})
 
 
 class Leaf(metaclass=PoolMeta):
@@ -240,7 +354,8 @@ class Leaf(metaclass=PoolMeta):
         cursor = Transaction().connection.cursor()
         for sub in grouped_slice(leaves, BATCH):
             cursor.execute(*table.update(
-                    [table.evidence, table.nonce], [Null, Null],
+                    [table.evidence, table.nonce, table.reason_text],
+                    [Null, Null, Null],
                     where=table.id.in_([l.id for l in sub])
                     & (table.index != Null)))
         for cache in Transaction().cache.values():
@@ -248,20 +363,21 @@ class Leaf(metaclass=PoolMeta):
 
     @property
     def erased(self):
-        return bool(self.message and self.message.erased)
+        return bool(self.subject and self.subject.erased)
 
     @property
     def record(self):
         if self.erased:
-            raise Problem.erased(self.message.uuid)
+            raise Problem.erased(self.subject.uuid)
         return super().record
 
     @property
     def is_right(self):
         if not self.erased:
             # A nonce does not go by itself
-            whole = not self.message or (
-                self.nonce and self.evidence and self.message.data)
+            whole = not self.subject or (
+                self.nonce and self.evidence
+                and (not self.message or self.message.data))
             return bool(whole) and super().is_right
         return not self.nonce and not self.evidence and super().is_right
 
@@ -280,16 +396,16 @@ class EraseMember(Wizard):
     erase = StateTransition()
 
     def default_start(self, fields):
-        kept = Counter()
-        until = {}
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        kept, until = Counter(), {}
         messages = self._messages()
-        for message in messages:
-            if reason := message.kept_for:
+        for batch in grouped_slice(messages, BATCH):
+            for message, (reason, day) in Message.kept(list(batch)).items():
                 key = message.kind_string, reason
                 kept[key] += 1
-                if reason == 'law':
-                    until[key] = max(
-                        message.kept_until, until.get(key, dt.date.min))
+                if day:
+                    until[key] = max(day, until.get(key, day))
         return {
             'peer': self.record.peer.id,
             'count': len(messages) - kept.total(),
@@ -304,8 +420,15 @@ class EraseMember(Wizard):
     def transition_erase(self):
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        for batch in grouped_slice(self._messages(), BATCH):
-            Message.__queue__.erase(list(batch))
+        Rejection = pool.get('cooperative.trust.rejection')
+        for Model, records in [
+                (Message, self._messages()),
+                (Rejection, Rejection.search([
+                            ('peer', '=', self.record.peer.id),
+                            ('erased', '=', None),
+                            ]))]:
+            for batch in grouped_slice(records, BATCH):
+                Model.__queue__.erase(list(batch))
         return 'end'
 
     def _messages(self):

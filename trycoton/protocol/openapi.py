@@ -143,12 +143,17 @@ def _schemas():
                 'memberships': _objects,
                 'agreements': _objects,
                 'refusals': _objects,
+                'rejections': _objects,
+                'quota': {
+                    'anyOf': [{'type': 'object'}, {'type': 'null'}],
+                    },
                 'messages': _objects,
                 'next': Optional(Integer()).schema(None),
                 },
             'required': [
                 'trust_party', 'created', 'participant', 'memberships',
-                'agreements', 'refusals', 'messages', 'next'],
+                'agreements', 'refusals', 'rejections', 'quota', 'messages',
+                'next'],
             },
         'Public': {
             'description': "What is public of a trust party.",
@@ -356,20 +361,6 @@ def _json_example(name, value):
             'schema': _refer(name), 'example': value}}
 
 
-def _text(example):
-    return {'text/plain; charset=utf-8': {
-            'schema': {'type': 'string'}, 'example': example}}
-
-
-def _witness_request():
-    return f"old 0\n\n{_case('note', 'checkpoint')['note']}"
-
-
-def _cosignature():
-    *_, line = _case('note', "cosigned")['note'].splitlines()
-    return f'{line}\n'
-
-
 def _after(text):
     return {
         'name': 'after',
@@ -382,6 +373,20 @@ def _after(text):
             'maximum': 999999999,
             },
         }
+
+
+def _text(example):
+    return {'text/plain; charset=utf-8': {
+            'schema': {'type': 'string'}, 'example': example}}
+
+
+def _witness_request():
+    return f"old 0\n\n{_case('note', 'checkpoint')['note']}"
+
+
+def _cosignature():
+    *_, line = _case('note', "cosigned")['note'].splitlines()
+    return f'{line}\n'
 
 
 _evidence = _value_of('Evidence')

@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import hashlib
 import re
+import uuid
 from unittest.mock import patch
 
 from trytond.exceptions import UserError
@@ -15,7 +16,7 @@ from trytond.transaction import Transaction
 
 from cooperative_trust import held, overview, privacy
 from cooperative_trust.exceptions import LogModifyError
-from trycoton.protocol import canonical, entry, envelope
+from trycoton.protocol import canonical, dispute, entry, envelope
 from trycoton.protocol.checkpoint import Checkpoint
 
 from .test_routes import TrustRouteTestCase
@@ -38,7 +39,9 @@ class PrivacyTestCase(TrustRouteTestCase):
         response = member.get(
             self.client(), self.path(f'records/{message.id}'))
         self.assertEqual(response.status_code, HTTPStatus.OK)
-        return canonical.load(response.data)
+        return {event: record
+            for event, record in canonical.load(response.data).items()
+            if record}
 
     def in_transaction(self, function, user=0, context=None):
         with Transaction().start(
@@ -143,9 +146,9 @@ class PrivacyTestCase(TrustRouteTestCase):
             return result
         values = self.in_transaction(read)
         for record in map(record_of, records.values()):
-            for secret in [
-                    record.nonce, record.evidence, number,
-                    record.event.signature]:
+            for secret in filter(None, [
+                        record.nonce, record.evidence, number,
+                        record.event.signature, record.event.receipt]):
                 self.assertNotIn(secret, values)
                 self.assertFalse([v for v in values
                         if isinstance(v, bytes) and isinstance(secret, bytes)
@@ -178,14 +181,100 @@ class PrivacyTestCase(TrustRouteTestCase):
         self.assertFalse(self.kept(invoice))
 
     def test_disputed(self):
-        "Test what is disputed is kept"
-        Message = Pool(self.db_name).get('cooperative.edi.message')
-        invoice = self.seller.invoice(BUYER, self.agree())
+        "Test what is disputed is kept, until it is over"
+        relation = self.agree()
+        invoice = self.seller.invoice(BUYER, relation)
+        other = self.seller.invoice(BUYER, relation)
+        for message in [invoice, other]:
+            self.deliver(message)
+            self.age(message, 20)
+        now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+        opening = dispute.Opening(
+            dispute=str(uuid.uuid4()), relation=relation, side='buyer',
+            messages=(dispute.Contested(invoice.id, invoice.digest),),
+            claim="It never came.", asked=dispute.ASKED[0], amount=None,
+            freezes=(), arbiter=None, answer_by=now + YEAR / 100,
+            award_by=now + YEAR / 50)
+        self.send(self.buyer, self.buyer.statement(
+                SELLER, 'dispute-opening', opening.to_json()))
+        self.expire()
+        self.assertTrue(self.kept(invoice))
+        self.assertFalse(self.kept(other))
+        self.send(self.buyer, self.buyer.statement(
+                SELLER, 'dispute-withdrawal', dispute.Withdrawal(
+                    dispute=opening.dispute, reason=None).to_json()))
+        self.expire()
+        self.assertFalse(self.kept(invoice))
+
+    def test_disputed_by_others(self):
+        "Test nobody keeps the messages of others by a dispute"
+        relation = self.agree()
+        invoice = self.seller.invoice(BUYER, relation)
         self.deliver(invoice)
         self.age(invoice, 20)
-        with patch.object(Message, 'disputed', True):
-            self.expire()
+        now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+        for body in [
+                {'any': 'thing'},
+                dispute.Opening(
+                    dispute=str(uuid.uuid4()), relation=None, side='buyer',
+                    messages=(dispute.Contested(
+                            invoice.id, invoice.digest),),
+                    claim="x", asked=dispute.ASKED[0], amount=None,
+                    freezes=(), arbiter=None, answer_by=now + YEAR,
+                    award_by=now + 2 * YEAR).to_json()]:
+            self.send(self.community, self.community.statement(
+                    BUYER, 'dispute-opening', body))
+        self.expire()
+        self.assertFalse(self.kept(invoice))
+
+    def test_closed(self):
+        "Test what was closed without delivery is erased in its time"
+        invoice = self.seller.invoice(BUYER, self.agree())
+        self.send(self.seller, invoice)
+        id_ = self.relayed(invoice)[1]
+
+        def fail():
+            Pool().get('cooperative.edi.message')(id_).fail("gone")
+        self.in_transaction(fail)
+        self.sweep()
+        self.age(invoice, 9)
+        self.expire()
         self.assertTrue(self.kept(invoice))
+        self.age(invoice, 12)
+        self.expire()
+        self.assertFalse(self.kept(invoice))
+        self.assertEqual(self.fsck(), [])
+
+    def test_rejection(self):
+        "Test what opens the proof of a refusal is erased as well"
+        invoice = self.seller.statement(BUYER, 'relation-proposal', {
+                'relation': {}})
+        self.send(self.seller, invoice, HTTPStatus.UNPROCESSABLE_ENTITY)
+        self.sweep()
+        _, before = self.get_all(self.seller, 'entries', 'entries')
+        _, others = self.get_all(self.buyer, 'entries', 'entries')
+        self.assertIn(invoice.id, [e['message'] for e in before])
+        self.assertNotIn(invoice.id, [e['message'] for e in others])
+
+        def age():
+            Rejection = Pool().get('cooperative.trust.rejection')
+            rejections = Rejection.search([('uuid', '=', invoice.id)])
+            Rejection.write(rejections, {'date': dt.date(2020, 1, 1)})
+            return [r.id for r in rejections]
+        ids = self.in_transaction(age)
+        self.expire()
+
+        def look():
+            Rejection = Pool().get('cooperative.trust.rejection')
+            rejection, = Rejection.browse(ids)
+            leaf, = rejection.leaves
+            return (rejection.signature, rejection.reason_text,
+                leaf.nonce, leaf.evidence, leaf.reason_text)
+        self.assertEqual(self.in_transaction(look), (None,) * 5)
+        self.assertEqual(self.fsck(), [])
+        _, after = self.get_all(self.seller, 'entries', 'entries')
+        self.assertEqual(
+            [e['index'] for e in after], [e['index'] for e in before])
 
     def test_routes_erased(self):
         "Test what the routes answer of what was erased"
@@ -368,7 +457,7 @@ class PrivacyTestCase(TrustRouteTestCase):
         found, = [m for m in messages if m['message'] == invoice.id]
         self.assertTrue(found['erased'])
         self.assertIsNone(found['data'])
-        self.assertEqual([e['record'] for e in found['entries']], [None] * 2)
+        self.assertEqual({e['record'] for e in found['entries']}, {None})
 
     def test_held_large(self):
         "Test a page ends with the message that makes it full"
@@ -441,7 +530,7 @@ class PrivacyTestCase(TrustRouteTestCase):
             Usage = pool.get('cooperative.trust.usage')
             seen, = Overview.search([])
             self.assertEqual(seen.members, 2)
-            self.assertEqual(seen.failed, 1)
+            self.assertGreaterEqual(seen.failed, 1)
             self.assertEqual(seen.pending, 0)
             self.assertEqual(seen.late, 0)
             self.assertTrue(seen.signed)
@@ -455,10 +544,10 @@ class PrivacyTestCase(TrustRouteTestCase):
                 for t in Traffic.search([('kind', '=', 'invoice')])}
             self.assertGreaterEqual(
                 lines[COMMUNITY, 'invoice', 'sent'], 1)
-            queue, = Queue.search([('state', '=', 'failed')])
+            queue, = Queue.search([('reason', '=', "410 gone")])
             self.assertEqual(
-                (queue.peer.identifier, queue.reason, queue.number),
-                (BUYER, "410 gone", 1))
+                (queue.peer.identifier, queue.state, queue.number),
+                (BUYER, 'failed', 1))
             usage, = Usage.search([('peer.identifier', '=', SELLER)])
             self.assertGreaterEqual(usage.sent, 3)
             usage, = Usage.search([('peer.identifier', '=', BUYER)])
@@ -518,10 +607,12 @@ class PrivacyTestCase(TrustRouteTestCase):
             seen, = Overview.search([])
             return seen.health, seen.pending, seen.late
         _, pending, late = self.in_transaction(look)
-        self.assertEqual((pending, late), (1, 0))
+        self.assertTrue(pending)
+        self.assertFalse(late)
         with patch.object(overview, 'now') as now:
             now.return_value = privacy.now() + dt.timedelta(hours=1)
-            self.assertEqual(self.in_transaction(look), ('late', 1, 1))
+            self.assertEqual(
+                self.in_transaction(look), ('late', pending, pending))
         self.sweep()
 
     def test_rights(self):
