@@ -198,7 +198,7 @@ class CooperativeCommunityRouteTestCase(RouteTestCase):
 
         def alarms():
             Alarm = pool.get('cooperative.edi.alarm')
-            return [a.kind for a in Alarm.search([])]
+            return [(a.kind, a.company.party.name) for a in Alarm.search([])]
         with patch.object(directory.client, 'get', side_effect=self.get):
             transact(self.db_name, directory._synchronise_all)
             directory.exchange(self.db_name)
@@ -209,7 +209,11 @@ class CooperativeCommunityRouteTestCase(RouteTestCase):
             for _ in range(2):
                 transact(self.db_name, directory._synchronise_all)
                 directory.exchange(self.db_name)
-        self.assertEqual(transact(self.db_name, alarms), ['directory'])
+        found = transact(self.db_name, alarms)
+        self.assertIn(('directory', "Farm"), found)
+        # Other companies of the database joined as well
+        self.assertEqual(len(found), len(set(found)))
+        self.assertEqual({kind for kind, _ in found}, {'directory'})
 
     def get(self, url, headers=None):
         "Answer the client by the routes"
