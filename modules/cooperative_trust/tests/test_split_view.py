@@ -138,6 +138,13 @@ class SplitViewTestCase(unittest.TestCase):
         self.community.version, self.community.previous = version, previous
         self.publish(['two'], direct=True)
 
+    def grow(self, copies):
+        "Have the copies take in what has nothing to do with the members"
+        for _ in range(10):
+            # Versions may be skipped, so it follows those of both
+            self.community.version += 1
+            self.publish(copies)
+
     def meet(self, copies):
         "Have the members know each other, and the copy that each is shown"
         entry = self.do('one', self.trust_party)
@@ -274,6 +281,10 @@ class SplitViewTestCase(unittest.TestCase):
         self.fork()
         self.meet(COPIES)
         self.trade(COPIES)
+        # What one was shown is compared once the other copy is as long
+        self.grow(COPIES.values())
+        for name in MEMBERS:
+            self.exchange(name, COPIES)
         notes = {name: self.do(name, self.notes) for name in ['one', 'two']}
         verifier = Verifier.from_vkey(self.vkey)
         for name, copy in COPIES.items():
