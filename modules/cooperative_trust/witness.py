@@ -524,6 +524,17 @@ class Cosignature(AppendOnlyMixin, ModelSQL, ModelView):
     def get_rec_name(self, name):
         return f'{self.checkpoint.rec_name} - {self.witness.rec_name}'
 
+    @property
+    def is_right(self):
+        "Tell if the witness signed the checkpoint by the line"
+        try:
+            signature = protocol.Signature.parse(self.line.rstrip('\n'))
+            text = Note.parse(self.checkpoint.note.encode()).text
+            return bool(
+                Note(text, (signature,)).verify([self.witness.verifier]))
+        except ProtocolError:
+            return False
+
     @classmethod
     def add(cls, checkpoint, witness, signature, time):
         "Keep the first signature of the witness"
@@ -627,6 +638,16 @@ class Log(metaclass=PoolMeta):
         default.setdefault('witnesses')
         default.setdefault('next_round')
         return super().copy(logs, default=default)
+
+    def _check_checkpoint(self, checkpoints, frontier):
+        checkpoint = checkpoints.get(frontier.size)
+        faults = super()._check_checkpoint(checkpoints, frontier)
+        if checkpoint:
+            faults += [
+                gettext('cooperative_trust.msg_fault_cosignature',
+                    witness=c.witness.rec_name, size=checkpoint.size)
+                for c in checkpoint.cosignatures if not c.is_right]
+        return faults
 
 
 class Checkpoint(metaclass=PoolMeta):
