@@ -72,6 +72,10 @@ class EvidenceError(UserError):
     pass
 
 
+class AlarmModifyError(AccessError):
+    pass
+
+
 class DocumentError(UserError):
     "A received document did not take effect"
 

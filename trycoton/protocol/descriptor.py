@@ -9,8 +9,8 @@ from . import canonical, signature
 from .directory import KIND, PUBLISHED_KEYS, ROLES, KeyHolder, Legal
 from .errors import Malformed
 from .record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, IDENTIFIER, KEY, LONG_TEXT, TEXT, TIME,
-    URL, VKEY, Integer, Many, Members, Nested, Optional, Record, member)
+    AMOUNT, CURRENCY, DATE, DIGEST, ENDPOINT, IDENTIFIER, KEY, LONG_TEXT, TEXT,
+    TIME, URL, VKEY, Integer, Many, Members, Nested, Optional, Record, member)
 from .signature import PublicKey
 
 FEE = Members({
@@ -48,7 +48,7 @@ class TrustParty(KeyHolder):
 
     identifier: str = member(IDENTIFIER)
     name: str = member(TEXT)
-    endpoint: str = member(Optional(URL), default=None)
+    endpoint: str = member(Optional(ENDPOINT), default=None)
     keys: tuple = member(PUBLISHED_KEYS, default=())
     log: str = member(Optional(VKEY), default=None)
 
@@ -69,7 +69,7 @@ class Descriptor(KeyHolder):
     identifier: str = member(IDENTIFIER)
     name: str = member(TEXT)
     kind: str = member(KIND)
-    endpoint: str = member(Optional(URL))
+    endpoint: str = member(Optional(ENDPOINT))
     keys: tuple = member(PUBLISHED_KEYS)
     created: datetime = member(TIME)
     log: str = member(Optional(VKEY), default=None)

@@ -8,7 +8,7 @@ from functools import cached_property
 from . import witness
 from .errors import Malformed, Rejected
 from .record import (
-    COUNTRY, DIGEST, FLAG, IDENTIFIER, KEY, TEXT, TIME, URL, VKEY, Choice,
+    COUNTRY, DIGEST, ENDPOINT, FLAG, IDENTIFIER, KEY, TEXT, TIME, VKEY, Choice,
     Integer, Many, Nested, Optional, Record, Text, member)
 from .signature import DIRECTORY, PublicKey
 
@@ -91,7 +91,7 @@ class Participant(KeyHolder):
     state: str = member(Choice('active', 'suspended'), default='active')
     keys: tuple = member(PUBLISHED_KEYS, default=())
     recovery: PublicKey = member(Optional(KEY), default=None)
-    endpoint: str = member(Optional(URL), default=None)
+    endpoint: str = member(Optional(ENDPOINT), default=None)
     trust_parties: tuple = member(Many(IDENTIFIER, key=str), default=())
     direct: bool = member(FLAG, default=False)
     legal: Legal = member(Optional(Nested(Legal)), default=None)
