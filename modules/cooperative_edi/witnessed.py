@@ -85,17 +85,20 @@ class Message(metaclass=PoolMeta):
 
     def _trim(self, value, policies):
         """Return the record without the signatures of those that nobody here
-        knows: they prove nothing to who reads it later"""
-        try:
-            record = entry.Record.from_json(value)
-            proof = record.inclusion
-            keys = self._witness_keys(policies)
-            return replace(record, proof=replace(
-                    proof, checkpoint=witness.keep(proof.checkpoint, keys)
-                    ).to_bytes().decode('utf-8')).to_json()
-        except ProtocolError as exception:
-            self.error = str(exception)
-            return None
+        knows: they prove nothing to who reads it later.  What is false
+        without them is left as it is, and refused."""
+        log = self.trust_party.log_verifier
+        for keys in [self._witness_keys(policies), [log]]:
+            try:
+                record = entry.Record.from_json(value)
+                proof = record.inclusion
+                return replace(record, proof=replace(
+                        proof,
+                        checkpoint=witness.keep(proof.checkpoint, keys)
+                        ).to_bytes().decode('utf-8')).to_json()
+            except ProtocolError as exception:
+                self.error = str(exception)
+        return value
 
     def _witness_keys(self, policies):
         return [
@@ -123,9 +126,7 @@ class Message(metaclass=PoolMeta):
             return
         setattr(self, name, record.to_bytes())
         setattr(self, f'{event}_witnesses', witnesses)
-        checkpoint = record.inclusion.checkpoint
-        self.trust_party.keep_checkpoint(
-            checkpoint, Checkpoint.parse(Note.parse(checkpoint).text).size)
+        self._recorded(record)
 
     def _count_witnesses(self, record, policies):
         """Return how many of how many witnesses signed the checkpoint of the
@@ -161,8 +162,8 @@ class Message(metaclass=PoolMeta):
 class Peer(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.peer'
 
-    def keep_checkpoint(self, note, size):
-        if len(Note.parse(note).signatures) > 1:
+    def keep_checkpoint(self, note, base):
+        if note is not None and len(Note.parse(note).signatures) > 1:
             # Each message carries it: what the log signed is enough
             note = witness.keep(note, [self.log_verifier])
-        super().keep_checkpoint(note, size)
+        super().keep_checkpoint(note, base)
