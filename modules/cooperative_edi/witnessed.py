@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from trytond.i18n import gettext
 from trytond.model import fields
-from trytond.pool import PoolMeta
+from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 
 from trycoton.protocol import entry, witness
@@ -77,11 +77,23 @@ class Message(metaclass=PoolMeta):
                 event: self._trim(value, policies)
                 for event, value in records.items() if value}
         super().keep_records(records)
-        for event in ['submission', 'delivery']:
+        for event, places in self._record_places().items():
             if records.get(event) and policies:
-                self._strengthen(event, records[event], policies)
+                self._strengthen(event, records[event], policies, *places)
         self._schedule_proof()
         self.save()
+
+    def _record_places(self):
+        """Return by event who keeps its record, and the names of the fields
+        of the record and of its witnesses"""
+        pool = Pool()
+        Event = pool.get('cooperative.edi.message.event')
+        places = {
+            event: (self, f'{event}_record', f'{event}_witnesses')
+            for event in ['submission', 'delivery']}
+        for event in Event.search([('message', '=', self.id)]):
+            places[event.event] = (event, 'record', 'witnesses')
+        return places
 
     def _trim(self, value, policies):
         """Return the record without the signatures of those that nobody here
@@ -105,10 +117,10 @@ class Message(metaclass=PoolMeta):
             self.trust_party.log_verifier,
             *{k for p in policies for k in p.witnesses.values()}]
 
-    def _strengthen(self, event, value, policies):
+    def _strengthen(
+            self, event, value, policies, keeper, name, witnesses_name):
         "Have the witnessed record take the place of the one of the log alone"
-        name = f'{event}_record'
-        if getattr(self, f'{event}_witnesses') or not getattr(self, name):
+        if getattr(keeper, witnesses_name) or not getattr(keeper, name):
             return
         record = entry.Record.from_json(value)
         try:
@@ -116,7 +128,7 @@ class Message(metaclass=PoolMeta):
             if not witnesses:
                 return
             self._check_record(event, record)
-            known = entry.Record.parse(bytes(getattr(self, name)))
+            known = entry.Record.parse(bytes(getattr(keeper, name)))
             if (record.evidence, record.nonce, record.inclusion.index) != (
                     known.evidence, known.nonce, known.inclusion.index):
                 raise Rejected(gettext(
@@ -124,8 +136,9 @@ class Message(metaclass=PoolMeta):
         except ProtocolError as exception:
             self.error = str(exception)
             return
-        setattr(self, name, record.to_bytes())
-        setattr(self, f'{event}_witnesses', witnesses)
+        setattr(keeper, name, record.to_bytes())
+        setattr(keeper, witnesses_name, witnesses)
+        keeper.save()
         self._recorded(record)
 
     def _count_witnesses(self, record, policies):
@@ -154,9 +167,15 @@ class Message(metaclass=PoolMeta):
     def _to_be_witnessed(self):
         "Tell if a proof of the log is to be replaced by a stronger one"
         return self.witness_policies() and any(
-            getattr(self, f'{event}_record')
-            and not getattr(self, f'{event}_witnesses')
-            for event in ['submission', 'delivery'])
+            getattr(keeper, record) and not getattr(keeper, witnesses)
+            for keeper, record, witnesses in self._record_places().values())
+
+
+class Event(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.message.event'
+
+    witnesses = fields.Char("Witnesses", readonly=True,
+        help="How many of the elected witnesses signed the proof.")
 
 
 class Peer(metaclass=PoolMeta):

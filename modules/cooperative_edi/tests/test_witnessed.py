@@ -256,6 +256,29 @@ class WitnessedTestCase(RouteTestCase):
         self.assertEqual(found['submission_proof'], "Recorded")
         self.assertIn("another record", found['error'])
 
+    def test_event(self):
+        "Test the record of any event of the message becomes witnessed"
+        Event = Pool(self.db_name).get('cooperative.edi.message.event')
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        id_ = self.message()
+        self.keep(id_, self.record(*self.witnesses))
+        self.log.witnesses = []
+        record = self.log.record(
+            self.said, entry.CONSIGNMENT, now(), None)
+
+        def keep(record):
+            self.ask(Message.prove, id_, canonical.dump({
+                        entry.CONSIGNMENT: record.to_json()}))
+
+            def read():
+                event, = Event.search([('message', '=', id_)])
+                return event.witnesses, bytes(event.record)
+            return self.ask(read)
+        self.assertEqual(keep(record), (None, record.to_bytes()))
+        self.assertIsNotNone(self.read(id_)['proof_at'])
+        strong = self.again(record, *self.witnesses)
+        self.assertEqual(keep(strong), ('3/3', strong.to_bytes()))
+
     def test_courier(self):
         "Test the courier fetches the stronger record"
         id_ = self.message()
