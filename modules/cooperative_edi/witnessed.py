@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from trytond.i18n import gettext
 from trytond.model import fields
-from trytond.pool import PoolMeta
+from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 
 from trycoton.protocol import entry, witness
@@ -77,35 +77,50 @@ class Message(metaclass=PoolMeta):
                 event: self._trim(value, policies)
                 for event, value in records.items() if value}
         super().keep_records(records)
-        for event in ['submission', 'delivery']:
+        for event, places in self._record_places().items():
             if records.get(event) and policies:
-                self._strengthen(event, records[event], policies)
+                self._strengthen(event, records[event], policies, *places)
         self._schedule_proof()
         self.save()
 
+    def _record_places(self):
+        """Return by event who keeps its record, and the names of the fields
+        of the record and of its witnesses"""
+        pool = Pool()
+        Event = pool.get('cooperative.edi.message.event')
+        places = {
+            event: (self, f'{event}_record', f'{event}_witnesses')
+            for event in ['submission', 'delivery']}
+        for event in Event.search([('message', '=', self.id)]):
+            places[event.event] = (event, 'record', 'witnesses')
+        return places
+
     def _trim(self, value, policies):
         """Return the record without the signatures of those that nobody here
-        knows: they prove nothing to who reads it later"""
-        try:
-            record = entry.Record.from_json(value)
-            proof = record.inclusion
-            keys = self._witness_keys(policies)
-            return replace(record, proof=replace(
-                    proof, checkpoint=witness.keep(proof.checkpoint, keys)
-                    ).to_bytes().decode('utf-8')).to_json()
-        except ProtocolError as exception:
-            self.error = str(exception)
-            return None
+        knows: they prove nothing to who reads it later.  What is false
+        without them is left as it is, and refused."""
+        log = self.trust_party.log_verifier
+        for keys in [self._witness_keys(policies), [log]]:
+            try:
+                record = entry.Record.from_json(value)
+                proof = record.inclusion
+                return replace(record, proof=replace(
+                        proof,
+                        checkpoint=witness.keep(proof.checkpoint, keys)
+                        ).to_bytes().decode('utf-8')).to_json()
+            except ProtocolError as exception:
+                self.error = str(exception)
+        return value
 
     def _witness_keys(self, policies):
         return [
             self.trust_party.log_verifier,
             *{k for p in policies for k in p.witnesses.values()}]
 
-    def _strengthen(self, event, value, policies):
+    def _strengthen(
+            self, event, value, policies, keeper, name, witnesses_name):
         "Have the witnessed record take the place of the one of the log alone"
-        name = f'{event}_record'
-        if getattr(self, f'{event}_witnesses') or not getattr(self, name):
+        if getattr(keeper, witnesses_name) or not getattr(keeper, name):
             return
         record = entry.Record.from_json(value)
         try:
@@ -113,7 +128,7 @@ class Message(metaclass=PoolMeta):
             if not witnesses:
                 return
             self._check_record(event, record)
-            known = entry.Record.parse(bytes(getattr(self, name)))
+            known = entry.Record.parse(bytes(getattr(keeper, name)))
             if (record.evidence, record.nonce, record.inclusion.index) != (
                     known.evidence, known.nonce, known.inclusion.index):
                 raise Rejected(gettext(
@@ -121,11 +136,10 @@ class Message(metaclass=PoolMeta):
         except ProtocolError as exception:
             self.error = str(exception)
             return
-        setattr(self, name, record.to_bytes())
-        setattr(self, f'{event}_witnesses', witnesses)
-        checkpoint = record.inclusion.checkpoint
-        self.trust_party.keep_checkpoint(
-            checkpoint, Checkpoint.parse(Note.parse(checkpoint).text).size)
+        setattr(keeper, name, record.to_bytes())
+        setattr(keeper, witnesses_name, witnesses)
+        keeper.save()
+        self._recorded(record)
 
     def _count_witnesses(self, record, policies):
         """Return how many of how many witnesses signed the checkpoint of the
@@ -153,16 +167,22 @@ class Message(metaclass=PoolMeta):
     def _to_be_witnessed(self):
         "Tell if a proof of the log is to be replaced by a stronger one"
         return self.witness_policies() and any(
-            getattr(self, f'{event}_record')
-            and not getattr(self, f'{event}_witnesses')
-            for event in ['submission', 'delivery'])
+            getattr(keeper, record) and not getattr(keeper, witnesses)
+            for keeper, record, witnesses in self._record_places().values())
+
+
+class Event(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.message.event'
+
+    witnesses = fields.Char("Witnesses", readonly=True,
+        help="How many of the elected witnesses signed the proof.")
 
 
 class Peer(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.peer'
 
-    def keep_checkpoint(self, note, size):
-        if len(Note.parse(note).signatures) > 1:
+    def keep_checkpoint(self, note, base):
+        if note is not None and len(Note.parse(note).signatures) > 1:
             # Each message carries it: what the log signed is enough
             note = witness.keep(note, [self.log_verifier])
-        super().keep_checkpoint(note, size)
+        super().keep_checkpoint(note, base)

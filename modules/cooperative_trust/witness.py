@@ -121,9 +121,8 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
     def default_log(cls):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        logs = Log.search([
-                ('company', '=', Transaction().context.get('company')),
-                ])
+        logs = Log.search(
+            Log.signing(Transaction().context.get('company')))
         if len(logs) == 1:
             return logs[0].id
 
@@ -221,10 +220,7 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
         Peer = pool.get('cooperative.edi.peer')
         Election = pool.get('cooperative.trust.witness.election')
         company = community.company.id
-        logs = Log.search([
-                ('company', '=', company),
-                ('vkey', '!=', None),
-                ])
+        logs = Log.search(Log.signing(company))
         witnesses = []
         for log in logs:
             for identifier, verifier in directory.witnesses.items():
@@ -279,40 +275,45 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
         times = []
-        for log in Log.search([('vkey', '!=', None)]):
-            if waiting := cls._behind(log):
+        for log in Log.search(cls._open_logs()):
+            waiting = cls._behind(log, log.published_checkpoint)
+            if waiting:
                 times.append(max(filter(None, [
                                 log.next_round,
                                 min(w.next_ask for w in waiting)])))
         return min(times, default=None)
 
     @classmethod
-    def _behind(cls, log):
-        "Return the witnesses that have not signed the head of the log"
+    def _open_logs(cls):
+        "The domain of the logs that sign"
+        return [('vkey', '!=', None), ('closed', '=', None)]
+
+    @classmethod
+    def _behind(cls, log, checkpoint):
+        "Return the witnesses of the log that have not signed the checkpoint"
+        if not checkpoint:
+            return []
         return [w for w in cls.search([
                     ('log', '=', log.id),
-                    ('size', '<', log.size),
+                    ('size', '<', checkpoint.size),
                     ]) if w.prefix]
 
     @classmethod
     def claim(cls):
         "Return the Asks of a new round: nobody else makes it"
         pool = Pool()
-        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
         Log = pool.get('cooperative.trust.log')
         asks, moment = [], naive(now())
-        for log in Log.search([('vkey', '!=', None)]):
+        for log in Log.search(cls._open_logs()):
             if log.next_round and log.next_round > moment:
                 continue
-            witnesses = [w for w in cls._behind(log) if w.next_ask <= moment]
-            if not witnesses:
-                continue
-            log = hold(
-                log, next_round=moment + dt.timedelta(seconds=INTERVAL))
-            checkpoint = Checkpoint.last(log)
-            asks += [
-                w.ask(checkpoint, w.size) for w in witnesses
-                if w.size < checkpoint.size]
+            checkpoint = log.published_checkpoint
+            witnesses = [
+                w for w in cls._behind(log, checkpoint)
+                if w.next_ask <= moment]
+            if witnesses:
+                hold(log, next_round=moment + dt.timedelta(seconds=INTERVAL))
+                asks += [w.ask(checkpoint, w.size) for w in witnesses]
         return asks
 
     def ask(self, checkpoint, old, again=False):
@@ -524,6 +525,17 @@ class Cosignature(AppendOnlyMixin, ModelSQL, ModelView):
     def get_rec_name(self, name):
         return f'{self.checkpoint.rec_name} - {self.witness.rec_name}'
 
+    @property
+    def is_right(self):
+        "Tell if the witness signed the checkpoint by the line"
+        try:
+            signature = protocol.Signature.parse(self.line.rstrip('\n'))
+            text = Note.parse(self.checkpoint.note.encode()).text
+            return bool(
+                Note(text, (signature,)).verify([self.witness.verifier]))
+        except ProtocolError:
+            return False
+
     @classmethod
     def add(cls, checkpoint, witness, signature, time):
         "Keep the first signature of the witness"
@@ -627,6 +639,21 @@ class Log(metaclass=PoolMeta):
         default.setdefault('witnesses')
         default.setdefault('next_round')
         return super().copy(logs, default=default)
+
+    @property
+    def published_checkpoint(self):
+        """What the witnesses are asked to sign: the last checkpoint that may
+        be handed out, none while the log signs nothing"""
+        pool = Pool()
+        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
+        if not self.known_halt:
+            return Checkpoint.published(self)
+
+    def _check_checkpoint(self, checkpoint, frontier):
+        return super()._check_checkpoint(checkpoint, frontier) + [
+            gettext('cooperative_trust.msg_fault_cosignature',
+                witness=c.witness.rec_name, size=checkpoint.size)
+            for c in checkpoint.cosignatures if not c.is_right]
 
 
 class Checkpoint(metaclass=PoolMeta):

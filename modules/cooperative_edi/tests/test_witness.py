@@ -130,19 +130,8 @@ class WitnessTestCase(RouteTestCase):
     def test_accepted(self):
         "Test the log of an accepted trust party is witnessed by itself"
         Peer = Pool(self.db_name).get('cooperative.edi.peer')
-        Party = Pool(self.db_name).get('party.party')
         log = Log(SigningKey.generate(), 'accepted.example').grow(2)
-
-        def create(accepted):
-            party = Party(name="Tiers")
-            party.save()
-            peer = Peer(
-                company=self.company, name="Tiers", kind='trust-party',
-                identifier='0225:833555675', accepted=accepted, party=party,
-                log_key=log.signer.vkey)
-            peer.save()
-            return peer.id
-        peer = self.ask(create, False)
+        peer = self.ask(self.trust, log, False)
         self.refuse(log.ask(0).to_bytes(), 404, 'unknown-log')
         self.ask(lambda: Peer.write([Peer(peer)], {'accepted': True}))
         self.cosign(log, 0)
@@ -309,11 +298,34 @@ class WitnessTestCase(RouteTestCase):
             self.skipTest("witness concurrency: use a database on disk")
         log = self.create_log()
         self.cosign(log, 0)
+        self.assertOnce(log, 5)
+
+        # The first time, when nothing is known to be in the way
+        new = Log(SigningKey.generate(), 'first.example').grow(5)
+        self.ask(self.trust, new)
+        self.assertOnce(new, 0)
+
+    def trust(self, log, accepted=True):
+        "Return the id of the peer that keeps the log"
+        pool = Pool()
+        Party = pool.get('party.party')
+        Peer = pool.get('cooperative.edi.peer')
+        party = Party(name="Tiers")
+        party.save()
+        peer = Peer(
+            company=self.company, name="Tiers", kind='trust-party',
+            identifier=f'0225:833555675_{uuid.uuid4().hex}', party=party,
+            accepted=accepted, log_key=log.signer.vkey)
+        peer.save()
+        return peer.id
+
+    def assertOnce(self, log, old):
+        "Test one of several contradictory checkpoints is signed"
         key, name = log.signer._signing_key, log.signer.name
         requests = []
         for i in range(8):
             other = Log(key, name).grow(5).grow(1 + i, b'%d' % i)
-            requests.append(other.ask(5).to_bytes())
+            requests.append(other.ask(old).to_bytes())
         answers = []
 
         def post(data):

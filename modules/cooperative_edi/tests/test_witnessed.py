@@ -175,8 +175,14 @@ class WitnessedTestCase(RouteTestCase):
                     record.inclusion.checkpoint).signatures],
             ['log.example', *[w.name for w in self.witnesses]])
         Peer = Pool(self.db_name).get('cooperative.edi.peer')
-        note = Note.parse(self.ask(
-                lambda: bytes(Peer(self.trust_party).checkpoint)))
+
+        def keep():
+            peer = Peer(self.trust_party)
+            peer.keep_checkpoint(None, peer.known_checkpoint)
+            peer.keep_checkpoint(
+                record.inclusion.checkpoint, peer.known_checkpoint)
+            return bytes(peer.checkpoint)
+        note = Note.parse(self.ask(keep))
         self.assertEqual(
             [s.name for s in note.signatures], ['log.example'])
         self.assertEqual(
@@ -208,6 +214,35 @@ class WitnessedTestCase(RouteTestCase):
         self.assertEqual(found['submission_record'], record.to_bytes())
         self.assertIn("does not match", found['error'])
 
+    def test_false_at_once(self):
+        "Test a record that comes with a false line is kept without it"
+        id_ = self.message()
+        thief = Cosigner(self.witnesses[0].name, SigningKey.generate())
+
+        class False_:
+            def sign(_, text, time):
+                return replace(
+                    thief.sign(text, time), id=self.witnesses[0].id)
+        self.keep(id_, self.record(False_(), *self.witnesses[1:]))
+        found = self.read(id_)
+        self.assertEqual(found['submission_proof'], "Recorded")
+        record = entry.Record.parse(found['submission_record'])
+        self.assertEqual(
+            [s.name for s in Note.parse(
+                    record.inclusion.checkpoint).signatures],
+            ['log.example'])
+
+    def test_refused(self):
+        "Test what the log did not sign is refused as ever"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        id_ = self.message()
+        record = self.record(*self.witnesses)
+        other = replace(record, nonce=b'0' * 32)
+        with patch.object(Message, '_refuse_record') as refuse:
+            self.keep(id_, other)
+        self.assertEqual(refuse.call_count, 1)
+        self.assertIsNone(self.read(id_)['submission_record'])
+
     def test_other_record(self):
         "Test another record of the same event is not taken, and shown"
         id_ = self.message()
@@ -220,6 +255,29 @@ class WitnessedTestCase(RouteTestCase):
         self.assertEqual(found['submission_record'], record.to_bytes())
         self.assertEqual(found['submission_proof'], "Recorded")
         self.assertIn("another record", found['error'])
+
+    def test_event(self):
+        "Test the record of any event of the message becomes witnessed"
+        Event = Pool(self.db_name).get('cooperative.edi.message.event')
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        id_ = self.message()
+        self.keep(id_, self.record(*self.witnesses))
+        self.log.witnesses = []
+        record = self.log.record(
+            self.said, entry.CONSIGNMENT, now(), None)
+
+        def keep(record):
+            self.ask(Message.prove, id_, canonical.dump({
+                        entry.CONSIGNMENT: record.to_json()}))
+
+            def read():
+                event, = Event.search([('message', '=', id_)])
+                return event.witnesses, bytes(event.record)
+            return self.ask(read)
+        self.assertEqual(keep(record), (None, record.to_bytes()))
+        self.assertIsNotNone(self.read(id_)['proof_at'])
+        strong = self.again(record, *self.witnesses)
+        self.assertEqual(keep(strong), ('3/3', strong.to_bytes()))
 
     def test_courier(self):
         "Test the courier fetches the stronger record"

@@ -472,6 +472,32 @@ class TrustWitnessTestCase(RouteTestCase):
                 with self.assertRaises(LogModifyError):
                     self.ask(function)
 
+    def test_fsck(self):
+        "Test a bit flipped in what a witness signed is found"
+        one, = self.elect(1)
+        self.send()
+        self.round()
+        Cosignature = Pool(self.db_name).get('cooperative.trust.cosignature')
+        Log = Pool(self.db_name).get('cooperative.trust.log')
+
+        def check():
+            return [f for f in Log(self.log).fsck() if 'witness' in f]
+        self.assertEqual(self.ask(check), [])
+        table = Cosignature.__table__()
+
+        def change(line):
+            last, = Cosignature.search([], order=[('id', 'DESC')], limit=1)
+            before = last.line
+            Transaction().connection.cursor().execute(*table.update(
+                    [table.line], [line or before.replace(
+                            before[-10:-6], 'AAAA')],
+                    where=table.id == last.id))
+            return before
+        line = self.ask(change, None)
+        self.addCleanup(self.ask, change, line)
+        fault, = self.ask(check)
+        self.assertIn(one.cosigner.name, fault)
+
     def test_next_due(self):
         "Test the courier comes back when a witness is to be asked"
         def due():
