@@ -30,10 +30,11 @@ from .tools import (
     BUYER, COMMUNITY, SELLER, Community, Member, create_trust_party, record_of,
     set_key)
 
+# Each after those that it refers to
 TABLES = [
-    'cooperative.trust.log', 'cooperative.trust.log.head',
-    'cooperative.trust.log.leaf', 'cooperative.trust.log.node',
-    'cooperative.trust.log.checkpoint', 'cooperative.trust.directory']
+    'cooperative.trust.log', 'cooperative.trust.directory',
+    'cooperative.trust.log.head', 'cooperative.trust.log.leaf',
+    'cooperative.trust.log.node', 'cooperative.trust.log.checkpoint']
 
 
 class Backup:
@@ -55,10 +56,12 @@ class Backup:
     def restore(self):
         with Transaction().start(self.database, 0) as transaction:
             cursor = transaction.connection.cursor()
+            for name in reversed(TABLES):
+                table = Pool().get(name).__table__()
+                kept = [-1, *(r['id'] for r in self.rows[name])]
+                cursor.execute(*table.delete(where=~table.id.in_(kept)))
             for name, rows in self.rows.items():
                 table = Pool().get(name).__table__()
-                kept = [r['id'] for r in rows]
-                cursor.execute(*table.delete(where=~table.id.in_(kept)))
                 for row in rows:
                     cursor.execute(*table.update(
                             [getattr(table, n) for n in row],
