@@ -108,6 +108,13 @@ class AppendOnlyMixin:
                             'cooperative_trust.msg_log_modify',
                             record=record.rec_name))
 
+    @classmethod
+    def _validate(cls, records, field_names=None):
+        # This module alone writes them: to check each field again takes a
+        # third of the time that the others wait
+        cls.validate(records)
+        cls.validate_fields(records, field_names)
+
     @property
     def modifiable(self):
         return False
@@ -341,6 +348,9 @@ class Log(ModelSQL, ModelView):
         if leaves:
             self.append(leaves)
         return Led(tuple(leaf.id for leaf in leaves))
+
+    def admit(self):
+        "Raise Problem if the log takes nothing in at present"
 
     def find_halt(self):
         "Return the LogHaltError that tells why nothing may be signed, or None"
