@@ -121,7 +121,7 @@ class Log(metaclass=PoolMeta):
         if leaf.index != index or not self._is_right(leaf):
             faults.append(gettext(
                     'cooperative_trust.msg_fault_leaf', index=index))
-        if leaf.message:
+        if leaf.sender:
             pair = leaf.sender, leaf.recipient
             if leaf.previous != pairs.get(pair):
                 faults.append(gettext(

@@ -60,3 +60,11 @@ class LogReadBackError(UserError):
 
 class LogSuccessorError(UserError):
     pass
+
+
+class WitnessInvalid(ValidationError):
+    pass
+
+
+class WitnessModifyError(AccessError):
+    pass

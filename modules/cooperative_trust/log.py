@@ -596,7 +596,7 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return Proof(
             self.index,
             tuple(self.log.prove(self.index, checkpoint.size)),
-            checkpoint.note.encode())
+            checkpoint.cosigned)
 
     @classmethod
     def read_proof(cls, leaf):
@@ -734,6 +734,11 @@ class Checkpoint(AppendOnlyMixin, ModelSQL, ModelView):
                     'time': now(),
                     }])
         return checkpoint
+
+    @property
+    def cosigned(self):
+        "The bytes of the note, with the lines of those who signed it since"
+        return self.note.encode()
 
     def signs(self, frontier):
         "Tell if the log signed that it is at the frontier"
