@@ -9,7 +9,10 @@ and signs it: only what is committed is ever handed out.
 import datetime as dt
 import logging
 import random
+import threading
 import time
+from collections import defaultdict
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import trytond.config as config
@@ -41,6 +44,35 @@ BATCH = 1000
 PENDING_MAX = 4096
 TIMEOUT = 2
 LOCK = int.from_bytes(b'log', 'big') << 32
+
+
+class Led(NamedTuple):
+    "The ids of the leaves that have got their place"
+    leaves: tuple = ()
+
+
+class Queue:
+    """The threads of the process that wait for the log: one at a time leads,
+    for all of them, and who has its place meanwhile asks nobody"""
+
+    def __init__(self):
+        self.turn = threading.Lock()
+        self.waiters = set()
+
+    def placed(self, leaves):
+        for waiter in list(self.waiters):
+            if waiter.leaf in leaves:
+                waiter.placed = True
+
+
+class Waiter:
+    placed = False
+
+    def __init__(self, leaf):
+        self.leaf = leaf
+
+
+_queues = defaultdict(Queue)
 
 
 def now():
@@ -75,6 +107,13 @@ class AppendOnlyMixin:
                     raise LogModifyError(gettext(
                             'cooperative_trust.msg_log_modify',
                             record=record.rec_name))
+
+    @classmethod
+    def _validate(cls, records, field_names=None):
+        # This module alone writes them: to check each field again takes a
+        # third of the time that the others wait
+        cls.validate(records)
+        cls.validate_fields(records, field_names)
 
     @property
     def modifiable(self):
@@ -275,7 +314,7 @@ class Log(ModelSQL, ModelView):
     @classmethod
     def integrate(cls, database, log):
         """Give their place to the leaves that wait, in a transaction of its
-        own, and return if this one led.  Raise LogHaltError."""
+        own, and return what this one Led, or False.  Raise LogHaltError."""
         try:
             led = transact(database, cls._lead, log)
         except backend.DatabaseOperationalError:
@@ -290,9 +329,10 @@ class Log(ModelSQL, ModelView):
         return cls(log).lead()
 
     def lead(self):
-        """Integrate what waits unless another transaction does, and return
-        if this one led, or the LogHaltError that tells why nothing may be
-        signed, which the transaction keeps.
+        """Integrate what waits unless another transaction does.
+
+        Return what this one Led, False if it did not, or the LogHaltError
+        that tells why nothing may be signed, which the transaction keeps.
 
         The transaction must be new: what it has read would be too old.
         """
@@ -307,7 +347,10 @@ class Log(ModelSQL, ModelView):
             Leaf.waiting(self), order=[('id', 'ASC')], limit=BATCH)
         if leaves:
             self.append(leaves)
-        return True
+        return Led(tuple(leaf.id for leaf in leaves))
+
+    def admit(self):
+        "Raise Problem if the log takes nothing in at present"
 
     def find_halt(self):
         "Return the LogHaltError that tells why nothing may be signed, or None"
@@ -565,17 +608,39 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
 
         Not within a transaction: it uses short ones of its own.
         """
+        log, index = transact(database, cls._position, leaf, readonly=True)
+        if index is not None:
+            return True
+        queue, waiter = _queues[database, log], Waiter(leaf)
+        queue.waiters.add(waiter)
+        try:
+            return cls._wait(database, log, queue, waiter)
+        finally:
+            queue.waiters.discard(waiter)
+
+    @classmethod
+    def _wait(cls, database, log, queue, waiter):
         pool = Pool(database)
         Log = pool.get('cooperative.trust.log')
         deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            log, index = transact(
-                database, cls._position, leaf, readonly=True)
+        while (left := deadline - time.monotonic()) > 0:
+            if not queue.turn.acquire(timeout=left):
+                break
+            try:
+                led = not waiter.placed and Log.integrate(database, log)
+                if led:
+                    queue.placed(set(led.leaves))
+            finally:
+                queue.turn.release()
+            if waiter.placed:
+                return True
+            # Another process leads, or led when this one came
+            _, index = transact(
+                database, cls._position, waiter.leaf, readonly=True)
             if index is not None:
                 return True
-            if not Log.integrate(database, log):
-                time.sleep(random.uniform(.005, .015))
-        return False
+            time.sleep(random.uniform(.005, .015))
+        return waiter.placed
 
     @classmethod
     def _position(cls, leaf):

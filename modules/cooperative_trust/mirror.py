@@ -202,6 +202,12 @@ class Log(metaclass=PoolMeta):
         if self.ahead:
             return self.confront(self.ahead.encode())
 
+    def admit(self):
+        super().admit()
+        if halt := self.known_halt:
+            # Nothing is signed, the receipt neither
+            raise _problem(halt)
+
     def find_halt(self):
         """Compare the head with its copy, and keep what halts the log.
 
@@ -580,14 +586,17 @@ class Message(metaclass=PoolMeta):
     def _admit_load(cls, identity):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        for log in Log.search([
-                    ('company', '=', identity.company.id),
-                    ('vkey', '!=', None),
-                    ], order=[('id', 'DESC')], limit=1):
-            if halt := log.known_halt:
-                # Nothing is signed, the receipt neither
-                raise _problem(halt)
-        super()._admit_load(identity)
+        try:
+            super()._admit_load(identity)
+        except Problem:
+            for log in Log.search([
+                        ('company', '=', identity.company.id),
+                        ('closed', '!=', None),
+                        ], order=[('rank', 'DESC')], limit=1):
+                if not Log.search(
+                        Log.signing(identity.company.id), limit=1):
+                    raise _problem(log.known_halt) from None
+            raise
 
 
 def _problem(halt):

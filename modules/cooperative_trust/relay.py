@@ -129,6 +129,7 @@ class Message(metaclass=PoolMeta):
         if not logs:
             raise Problem('no-log', "The log is not open.")
         log, = logs
+        log.admit()
         if log.pending >= PENDING_MAX:
             raise Problem.overload(log.origin)
 

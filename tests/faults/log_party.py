@@ -88,18 +88,16 @@ class TrustParty:
         return folder
 
 
-def main():
+def open_log(database, identifier, key):
+    """Open the log in the database, whose pool is there, make the community
+    of that key (JWK) known, and return the verifier key of the log"""
     from trytond.pool import Pool
     from trytond.transaction import Transaction
 
     from cooperative_trust.tests.tools import now
     from trycoton.protocol.directory import Legal, Participant, PublishedKey
     from trycoton.protocol.signature import PublicKey
-    database, = sys.argv[1:]
-    identifier, key = json.load(sys.stdin)
-    Pool.start()
     pool = Pool(database)
-    pool.init()
     with Transaction().start(database, 0) as transaction:
         Company = pool.get('company.company')
         Identity = pool.get('cooperative.edi.identity')
@@ -121,7 +119,15 @@ def main():
                     legal=Legal(country='FR')))
         vkey = log.vkey
         transaction.commit()
-    print(vkey)
+    return vkey
+
+
+def main():
+    from trytond.pool import Pool
+    database, = sys.argv[1:]
+    Pool.start()
+    Pool(database).init()
+    print(open_log(database, *json.load(sys.stdin)))
 
 
 if __name__ == '__main__':

@@ -225,6 +225,9 @@ class FsckTestCase(unittest.TestCase):
         leaf, = Leaf.search([('index', '=', INDEX)])
         for name in ['nonce', 'evidence']:
             self.change(Leaf._table, leaf.id, name, None)
+        self.change(
+            leaf.message._table, leaf.message.id, 'erased',
+            '2026-11-22 10:00:00')
         self.assertEqual(self.faults(log), [])
 
 

@@ -30,10 +30,11 @@ from .tools import (
     BUYER, COMMUNITY, SELLER, Community, Member, create_trust_party, record_of,
     set_key)
 
+# Each after those that it refers to
 TABLES = [
-    'cooperative.trust.log', 'cooperative.trust.log.head',
-    'cooperative.trust.log.leaf', 'cooperative.trust.log.node',
-    'cooperative.trust.log.checkpoint', 'cooperative.trust.directory']
+    'cooperative.trust.log', 'cooperative.trust.directory',
+    'cooperative.trust.log.head', 'cooperative.trust.log.leaf',
+    'cooperative.trust.log.node', 'cooperative.trust.log.checkpoint']
 
 
 class Backup:
@@ -55,10 +56,12 @@ class Backup:
     def restore(self):
         with Transaction().start(self.database, 0) as transaction:
             cursor = transaction.connection.cursor()
+            for name in reversed(TABLES):
+                table = Pool().get(name).__table__()
+                kept = [-1, *(r['id'] for r in self.rows[name])]
+                cursor.execute(*table.delete(where=~table.id.in_(kept)))
             for name, rows in self.rows.items():
                 table = Pool().get(name).__table__()
-                kept = [r['id'] for r in rows]
-                cursor.execute(*table.delete(where=~table.id.in_(kept)))
                 for row in rows:
                     cursor.execute(*table.update(
                             [getattr(table, n) for n in row],
@@ -396,14 +399,14 @@ class MirrorTestCase(MirrorCase):
         record = record_of(answer['record'])
         record.verify([self.verifier])
         self.assertEqual(record.inclusion.index, size)
-        self.assertEqual(self.audited().size, size + 1)
+        self.assertGreater(self.audited().size, size)
 
     def test_mirror_late(self):
         "Test no more is signed when the mirror is too late"
         self.send()
         self.grow(self.log(lambda log: log.size) + 4096)
         self.send(HTTPStatus.SERVICE_UNAVAILABLE, 'log-mirror')
-        self.assertEqual(self.log(lambda log: log.pending), 1)
+        self.assertTrue(self.log(lambda log: log.pending))
         Log = Pool(self.db_name).get('cooperative.trust.log')
         Log.publish(self.db_name, self.log(lambda log: log.id))
         self.attend()
@@ -438,11 +441,15 @@ class MirrorTestCase(MirrorCase):
         "Test a file of the mirror that differs is not overwritten"
         self.send()
         size = self.audited().size
-        path = self.folder.path / tile.Tile(None, 0, size + 1).path
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_bytes(b'other')
+        paths = [
+            self.folder.path / tile.Tile(None, 0, size + more).path
+            for more in range(1, 9)]
+        for path in paths:
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_bytes(b'other')
         self.send(HTTPStatus.SERVICE_UNAVAILABLE, 'log-mirror')
-        self.assertEqual(path.read_bytes(), b'other')
+        for path in paths:
+            self.assertEqual(path.read_bytes(), b'other')
 
     def test_learn(self):
         "Test a head that somebody else kept shows an old backup or a fork"

@@ -109,7 +109,7 @@ class ServingTestCase(test_mirror.MirrorCase):
                 patch('cooperative_trust.log.TIMEOUT', 0.1):
             answers = [
                 self.post(message, HTTPStatus.ACCEPTED) for _ in range(2)]
-        self.assertEqual(self.log(lambda log: log.pending), 1)
+        self.assertTrue(self.log(lambda log: log.pending))
         for answer in answers:
             self.assertNotIn('record', answer)
             text, _ = open_note(answer['promise'].encode(), [self.verifier])
