@@ -311,7 +311,7 @@ class EventTestCase(unittest.TestCase):
             for word in [*common, *words]:
                 with self.subTest(word=word):
                     self.assertIn(word, text)
-            for word in ["Witnessed by", "Attesté par", "qualified ledger"]:
+            for word in ["Cosigned by", "Cosigné par", "qualified ledger"]:
                 self.assertNotIn(word, text)
 
     @with_transaction()
