@@ -65,7 +65,7 @@ class Partner:
                 'keys': self.published, 'created': canonical.now(),
                 'log': None, 'trust_parties': [], 'charter': None,
                 'roles': [], 'legal': self.legal, 'recovery': None,
-                'fee': None, 'commission': None})
+                'fee': None, 'commission': None, 'witness': None})
         return data, self.key.sign(data, 'trycoton-descriptor')
 
     # Whom we know
@@ -127,7 +127,8 @@ class Partner:
                 'state': 'active', 'keys': self.published, 'recovery': None,
                 'endpoint': self.endpoint,
                 'trust_parties': [trust_party] if trust_party else [],
-                'direct': True, 'legal': self.legal, 'log': None},
+                'direct': True, 'legal': self.legal, 'log': None,
+                'witness': None},
             'roles': sorted(roles),
             'charter': {
                 'version': value['charter']['version'],
@@ -362,7 +363,9 @@ class Partner:
         receipt = canonical.dump({
                 'message': header['id'], 'digest': said.digest,
                 'receiver': self.identifier, 'time': canonical.now(),
-                'status': 'stored'})
+                'status': 'stored',
+                # The partner reads no tiles: it has verified none
+                'checkpoint': None})
         answer = {
             'receipt': receipt.decode(),
             'signature': self.key.sign(receipt, 'trycoton-receipt')}
@@ -419,8 +422,8 @@ class Partner:
         "Fetch and verify what the trust parties recorded of the messages"
         for row in self.store.messages():
             hop = self.peer(row['hop'])
-            if hop['kind'] == 'trust-party' and (
-                    len(json.loads(row['records'])) < 2):
+            if hop['kind'] == 'trust-party' and not (
+                    json.loads(row['records']).keys() & {*proof.CLOSING}):
                 self._keep_records(row, self._ask(
                         hop, 'GET', f"/trust/records/{row['id']}"))
 
@@ -434,6 +437,9 @@ class Partner:
                         name, row['id'], row['digest']):
                     raise Refused("the record of another message")
                 kept[name] = record
+                if event['reason']:
+                    self.store.change(row, error=' '.join(
+                            filter(None, [event['reason'], event['text']])))
         self.store.change(row, records=json.dumps(kept))
 
     # Taking effect

@@ -31,6 +31,23 @@ class Peer(metaclass=PoolMeta):
         published = {k.key.kid for k in participant.keys}
         return self.kind != 'participant' or not known or published <= known
 
+    def announce_keys(self, announcement, kid):
+        pool = Pool()
+        Alarm = pool.get('cooperative.edi.alarm')
+        Directory = pool.get('cooperative.community.directory')
+        Participant = pool.get('cooperative.community.participant')
+        super().announce_keys(announcement, kid)
+        if self.kind != 'participant':
+            return
+        peer = self.__class__(self.id)
+        for participant in Participant.search([('peer', '=', peer.id)]):
+            last = Directory.last(participant.community)
+            item = last and last.content.participant(peer.identifier)
+            if item and not peer.may_become(item):
+                return
+        # What a directory said before the peer did was true
+        Alarm.settle(['keys'], peer)
+
     def participant(self, roles=(), state='active'):
         "Return what a directory says of the peer"
         return Participant(

@@ -114,6 +114,7 @@ def exchange(database):
         _attempt(check_payloads, database)
         _attempt(send_due, database)
     _attempt(fetch_records, database)
+    _attempt(Message.watch, database)
     _attempt(settle_refusals, database)
 
 
@@ -331,7 +332,8 @@ def fetch_records(database):
             response = call(database, peer_id, 'GET', path)
         except client.Refused as exception:
             logger.info("record: %s", exception)
-            transact(database, Message.prove_later, id_)
+            transact(
+                database, Message.not_proven, id_, exception.response.status)
         except client.ClientError as exception:
             logger.info("record: %s", exception)
             transact(database, Message.prove_later, id_)

@@ -35,6 +35,7 @@ class Problem(Exception):
     sentence for the person who reads the log of the sender.
     peer is the id of whose key signed, message and evidence of what was
     received before and what contradicts it: bytes, digest and signature.
+    record is what a trust party proves of its refusal.
     """
 
     def __init__(self, name, title, detail=None):
@@ -48,7 +49,7 @@ class Problem(Exception):
         self.detail = detail
         self.retry = RETRY if again else None
         self.headers = {}
-        self.peer = self.message = self.evidence = None
+        self.peer = self.message = self.evidence = self.record = None
 
     @classmethod
     def signature(cls, exception):
@@ -65,7 +66,9 @@ class Problem(Exception):
 
     @classmethod
     def malformed(cls, exception):
-        return cls('malformed', "The message is refused.", str(exception))
+        path = getattr(exception, 'path', None)
+        return cls('malformed', "The message is refused.",
+            f"{path}: {exception}" if path else str(exception))
 
     @classmethod
     def too_large(cls, size):
@@ -80,6 +83,29 @@ class Problem(Exception):
     @classmethod
     def not_found(cls, name):
         return cls('not-found', "There is no such thing here.", name)
+
+    @classmethod
+    def not_a_request(cls, exception):
+        return cls('not-a-request', "The request is refused.", str(exception))
+
+    @classmethod
+    def unknown_log(cls, origin):
+        return cls('unknown-log', "The log is not witnessed here.", origin)
+
+    @classmethod
+    def not_log(cls, detail):
+        return cls('not-log', "The log did not sign the checkpoint.",
+            str(detail))
+
+    @classmethod
+    def inconsistent(cls, exception):
+        return cls('inconsistent', "The log does not prove that it grew.",
+            str(exception))
+
+    @classmethod
+    def erased(cls, name):
+        return cls('erased',
+            "It was erased here: the parties keep it with its proofs.", name)
 
     @classmethod
     def not_sender(cls, identifier):
@@ -102,6 +128,11 @@ class Problem(Exception):
     @classmethod
     def forbidden(cls, detail):
         return cls('forbidden', "This is not for the caller.", detail)
+
+    @classmethod
+    def closed(cls, uuid):
+        return cls(
+            'closed', "The message was closed as not delivered.", uuid)
 
     @classmethod
     def conflict(cls, uuid):
@@ -151,6 +182,8 @@ class Problem(Exception):
             }
         if self.detail:
             body['detail'] = self.detail
+        if self.record:
+            body['record'] = self.record
         return body
 
     def response(self):

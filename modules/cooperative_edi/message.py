@@ -398,7 +398,7 @@ class Message(Workflow, ModelSQL, ModelView):
             relation=relation.uuid if relation else None,
             correlation=self.answers.uuid if self.answers else None,
             via=trust_party.identifier if trust_party else None,
-            checkpoint=trust_party.checkpoint if trust_party else None,
+            checkpoint=trust_party.known_checkpoint if trust_party else None,
             country=getattr(identity.party.edi_legal(), 'country', None),
             **values)
         self.created = self.next_attempt = naive(created)
@@ -826,7 +826,9 @@ class Message(Workflow, ModelSQL, ModelView):
         receipt = Receipt(
             message=header.id, digest=header.digest,
             receiver=identity.identifier, time=now(),
-            status=cls._receipt_status()).to_bytes()
+            status=cls._receipt_status(),
+            checkpoint=trust_party.known_checkpoint if trust_party else None,
+            ).to_bytes()
         message, = cls.create([{
                     'company': company,
                     'direction': 'in',
@@ -910,6 +912,11 @@ class Message(Workflow, ModelSQL, ModelView):
     @classmethod
     def attend(cls, database):
         """Do what else waits for the network, before anything is sent.
+        Called by the courier outside any transaction."""
+
+    @classmethod
+    def watch(cls, database):
+        """Check what the trust parties did with what was exchanged.
         Called by the courier outside any transaction."""
 
     # Importing
@@ -1081,6 +1088,11 @@ class Message(Workflow, ModelSQL, ModelView):
         message._schedule_proof()
         message.save()
 
+    @classmethod
+    def not_proven(cls, id_, status):
+        "Take note that the trust party answered the status and no records"
+        cls.prove_later(id_)
+
     def keep_records(self, records):
         "Verify and keep the proofs of submission and delivery"
         for event in ['submission', 'delivery']:
@@ -1089,25 +1101,33 @@ class Message(Workflow, ModelSQL, ModelView):
                 continue
             try:
                 record = Record.from_json(records[event])
-                checkpoint = self._check_record(event, record)
+                self._check_record(event, record)
             except ProtocolError as exception:
-                self.error = str(exception)
+                self._refuse_record(event, records[event], exception)
                 continue
             setattr(self, name, record.to_bytes())
             if event == 'delivery' and self.direction == 'out':
                 self._keep_delivery(record)
-            self.trust_party.keep_checkpoint(
-                record.inclusion.checkpoint, checkpoint.size)
+            self._recorded(record)
         self._schedule_proof()
         self.save()
 
     def _check_record(self, event, record):
-        "Return the checkpoint that includes the evidence of the event"
-        evidence, checkpoint = record.verify([self.trust_party.log_verifier])
-        if (evidence.event, evidence.message, evidence.digest) != (
-                event, self.uuid, self.digest):
+        "Raise a ProtocolError unless the log holds the event of the message"
+        evidence, _ = record.verify([self.trust_party.log_verifier])
+        if (evidence.event, evidence.message, evidence.sender,
+                evidence.recipient, evidence.digest,
+                evidence.sequence) != (
+                event, self.uuid, self.sender,
+                self.recipient, self.digest, self.sequence):
             raise Rejected("the record is of something else")
-        return checkpoint
+
+    def _refuse_record(self, event, value, exception):
+        "Keep why the record is not the one of the event"
+        self.error = str(exception)
+
+    def _recorded(self, record):
+        "Do what must be committed with the record that was verified"
 
     def _keep_delivery(self, record):
         "Keep the receipt that the recipient signed for the trust party"

@@ -310,12 +310,10 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         "What verifies the checkpoints of the trust party"
         return Verifier.from_vkey(self.log_key)
 
-    def keep_checkpoint(self, note, size):
-        "Keep the verified checkpoint unless a later one is known"
-        if size > (self.checkpoint_size or 0):
-            self.checkpoint = note
-            self.checkpoint_size = size
-            self.save()
+    @property
+    def known_checkpoint(self):
+        "The last checkpoint of its log that was verified here, or None"
+        return bytes(self.checkpoint) if self.checkpoint else None
 
 
 class Signer(NamedTuple):

@@ -5,13 +5,14 @@ from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
 from trytond.wsgi import app
 
-from trycoton.protocol import canonical, openapi, signature
+from trycoton.protocol import canonical, openapi, signature, witness
 from trycoton.protocol.envelope import MAX_SIZE
 
 from . import courier
 from .http import (
     Problem, authenticate, body, problems, respond, respond_cached)
 from .message import PAGE, PAGE_MAX
+from .rate import Limit
 from .transaction import transact
 
 
@@ -120,3 +121,23 @@ def _fetched(request, uuid):
     Message = pool.get('cooperative.edi.message')
     _, peer = authenticate(request)
     Message.fetched(peer, uuid, body(request))
+
+
+_witness_rate = Limit('witness_rate', default=120)
+
+
+@app.route(
+    '/<database_name>/cooperative/witness/add-checkpoint', methods=['POST'])
+@set_max_request_size(witness.MAX_SIZE)
+@with_pool
+@problems
+def add_checkpoint(request, pool):
+    Witness = pool.get('cooperative.edi.witness')
+    database = pool.database_name
+    _witness_rate.check(database, request.remote_addr)
+    status, answer = transact(
+        database, Witness.add_checkpoint, body(request),
+        turn='witness')
+    return Response(answer, status=status, content_type=(
+            witness.SIZE_TYPE if status == HTTPStatus.CONFLICT
+            else 'text/plain; charset=utf-8'))

@@ -18,6 +18,10 @@ TASKS = [
     ('check_invoice', "Check the invoice"),
     ('settle', "Settle the invoice with the customer"),
     ('answer_relation', "Answer the proposal"),
+    ('answer_dispute', "Answer the claim"),
+    ('name_arbiter', "Name an arbiter"),
+    ('decide', "Decide the dispute"),
+    ('carry_out', "Carry out what ended the dispute"),
     ('change_route', "Change the route"),
     ('complete', "Give what is missing"),
     ('retry', "Try again or give up"),
@@ -89,6 +93,8 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
         task = Case(
             (table.state == 'held', 'complete'),
             (table.state == 'failed', 'retry'),
+            ((table.state == 'sent') & (table.failure != Null)
+                & (table.direction == 'out'), 'retry'),
             else_=Null)
         return task, *cls._with_peer(table)
 

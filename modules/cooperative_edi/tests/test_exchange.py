@@ -737,6 +737,10 @@ class CourierTestCase(unittest.TestCase):
             @classmethod
             def attend(cls, database):
                 raise ValueError(database)
+
+            @classmethod
+            def watch(cls, database):
+                done.append(database)
         with patch.object(courier, 'Pool') as pool, \
                 patch.object(courier, 'import_received', done.append), \
                 patch.object(courier, 'check_payloads', done.append), \

@@ -8,6 +8,7 @@ from trytond.protocols.wrappers import HTTPStatus
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
+from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, merkle, signature, tile
 from trycoton.protocol.commission import CommissionStatement
 from trycoton.protocol.note import open_note
@@ -82,8 +83,15 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
 
         path = self.path(f'records/{message.id}')
         response = self.seller.get(self.client(), path)
-        self.assertEqual(canonical.load(response.data), {
-                'submission': answer['record'], 'delivery': None})
+        records = canonical.load(response.data)
+        self.assertEqual(records['submission'], answer['record'])
+        consignment, _ = record_of(
+            records['consignment']).verify([self.verifier])
+        self.assertEqual(
+            consignment.previous, canonical.digest(evidence.to_bytes()))
+        self.assertEqual(
+            {n for n, r in records.items() if not r},
+            {'submission-rejection', 'delivery', 'delivery-failure'})
         self.buyer.fetch(self.client(), self.db_name, message)
         for member in [self.seller, self.buyer]:
             response = member.get(self.client(), path)
@@ -94,11 +102,36 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
             self.assertEqual(delivery.event, 'delivery')
             self.assertEqual(
                 delivery.previous,
-                canonical.digest(evidence.to_bytes()))
+                canonical.digest(consignment.to_bytes()))
             signature.verify(
                 delivery.receipt.encode(), delivery.signature,
                 signature.RECEIPT,
                 {self.buyer.key.kid: self.buyer.key.public})
+
+    def test_dispute(self):
+        "Test a dispute passes as any statement, of which the log tells none"
+        body = {
+            'dispute': str(uuid.uuid4()), 'relation': None, 'side': 'buyer',
+            'messages': [{
+                    'message': str(uuid.uuid4()), 'digest': 'ab' * 32}],
+            'claim': "Le miel est gâté.", 'asked': 'refund', 'amount': None,
+            'freezes': [], 'arbiter': None,
+            'answer_by': '2027-01-01T00:00:00Z',
+            'award_by': '2027-02-01T00:00:00Z'}
+        message = self.buyer.statement(SELLER, 'dispute-opening', body)
+        answer = self.send(self.buyer, message)
+        evidence, _ = record_of(answer['record']).verify([self.verifier])
+        self.assertEqual(evidence.digest, message.digest)
+
+        def read():
+            Dispute = Pool().get('cooperative.edi.dispute')
+            Leaf = Pool().get('cooperative.trust.log.leaf')
+            leaf, = Leaf.search([('message.uuid', '=', message.id)])
+            return Dispute.search([], count=True), bytes(leaf.entry)
+        disputes, leaf = transact(self.db_name, read)
+        self.assertEqual(disputes, 0)
+        self.assertEqual((len(leaf), leaf[:1]), (33, entry.COMMITMENT))
+        self.assertEqual(leaf, record_of(answer['record']).entry)
 
     def test_duplicate(self):
         "Test the same bytes get the same answer, and are recorded once"
@@ -139,9 +172,14 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
                             'trust_party': TRUST, 'replaces': None}), 403),
                 ]:
             with self.subTest(receiver=message.receiver, status=status):
-                size = self.checkpoint().size
                 self.send(member, message, status)
-                self.assertEqual(self.checkpoint().size, size)
+                self.assertFalse(self.taken(message))
+
+    def taken(self, message):
+        "Tell if the message was taken in, or is sent on"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        with Transaction().start(self.db_name, 0, readonly=True):
+            return Message.search_count([('uuid', '=', message.id)])
 
     def test_suspended(self):
         "Test nothing is relayed from or to who is suspended"

@@ -222,7 +222,7 @@ class Community(Member):
             community=self.identifier, version=self.version,
             previous=self.previous, created=now(),
             expires=now() + dt.timedelta(days=1), participants=tuple(
-                sorted(participants, key=lambda p: p.identifier)))
+                sorted(participants, key=lambda p: p.identifier)), **values)
         self.previous = directory.digest
         return directory
 
