@@ -285,6 +285,7 @@ class CooperativeTrustTestCase(
     def test_members(self):
         "Test who is in the directory of the community served"
         pool = Pool()
+        Directory = pool.get('cooperative.trust.directory')
         Member_ = pool.get('cooperative.trust.member')
         Peer = pool.get('cooperative.edi.peer')
         log = create_trust_party()
@@ -301,6 +302,8 @@ class CooperativeTrustTestCase(
             previous = None
             for directory, state in zip(
                     directories, ['active', 'suspended', 'removed']):
+                Directory._keep(
+                    community, directory, directory.to_bytes(), "signed")
                 Member_.synchronise(community, directory, previous)
                 previous = directory
                 peer = Peer.get(company, SELLER)
