@@ -38,6 +38,7 @@ class Statement(Model):
                 ('event', '=', entry.DELIVERY),
                 ('message.agreement.community', '=', community.id),
                 ('message.kind', 'in', ['invoice', 'credit_note']),
+                ('message.erased', '=', None),
                 # The community's own are not deals
                 ('sender', '!=', community.identifier),
                 ], order=[('index', 'ASC')], limit=LINES_MAX)

@@ -6,6 +6,7 @@ What they find valid is what the reference writes; what is refused is made
 of it by hand.
 """
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 from trycoton.protocol import (
@@ -15,16 +16,19 @@ from trycoton.protocol.canonical import encode
 from trycoton.protocol.commission import CommissionLine, CommissionStatement
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
 from trycoton.protocol.directory import Directory, Legal, Participant
-from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.signature import SigningKey
+from trycoton.protocol.witness import join
 
-from . import sample, test_evidence
+from . import sample, test_events, test_evidence
 from .sample import (
     BUYER, COMMUNITY, DIGEST, ID, KEY, OTHER_KEY, PUBLISHED, SELLER, TIME,
     TRUST)
 
 LATER = TIME + timedelta(days=30)
+WITNESS_KEY = SigningKey.from_bytes(bytes([9]) * 32)
 CHARTER = "Chacun tient ses propres comptes.\n"
 
 
@@ -264,7 +268,8 @@ def bodies():
         TRUST, "Tiers", 'https://trust.example/cooperative', PUBLISHED,
         NoteSigner('log.example', KEY).vkey)
     catalogue = sample.envelope(payload=sample.CATALOGUE)
-    receipt = Receipt(ID, DIGEST, SELLER, TIME)
+    receipt = Receipt(
+        ID, DIGEST, SELLER, TIME, checkpoint=sample.envelope().checkpoint)
     route = statement.Route(ID, TRUST)
     world = test_evidence.deal()
     said = sample.statement()
@@ -295,7 +300,10 @@ def bodies():
             recovery=OTHER_KEY.public, commission='0.05',
             fee={'amount': '30.00', 'currency': 'EUR'}),
         'Directory': Directory(
-            COMMUNITY, 1, None, TIME, LATER, [participant]),
+            COMMUNITY, 1, None, TIME, LATER, [
+                replace(participant, witness=Cosigner(
+                        'buyer.example/cooperative/witness', WITNESS_KEY
+                        ).vkey)], 1),
         'DisputeAnswer': dispute.Answer(
             ID, False, "Livré en bon état.", ['payment'], COMMUNITY),
         'DisputeArbiter': dispute.ArbiterNaming(ID, COMMUNITY),
@@ -390,6 +398,14 @@ def notes():
     case = {'name': "checkpoint", **checkpoint, 'valid': True}
     case['result'] = vector._checks['note'](case)
     yield case
+    witness = Cosigner('witness.example/w', WITNESS_KEY)
+    signed = Note.parse(note.encode())
+    cosigned = join(signed, [
+            witness.sign(signed.text, int(TIME.timestamp()))]).decode()
+    case = {**checkpoint, 'name': "cosigned", 'note': cosigned, 'valid': True}
+    case['result'] = vector._checks['note'](case)
+    yield case
+    yield refused("key of a witness", note=cosigned, vkey=witness.vkey)
     other = NoteSigner('log.example', OTHER_KEY)
     for name, values in [
             ("other key", {'vkey': other.vkey}),
@@ -411,13 +427,9 @@ def proofs():
     vkey = world.log.signer.vkey
     for message in world.messages:
         for record in message.records:
-            case = {
-                'name': f"{record.event.event} of "
-                f"{record.event.message[-2:]}",
-                'data': encode(record.to_bytes()), 'vkey': vkey,
-                'valid': True}
-            case['result'] = vector._checks['proof'](case)
-            yield case
+            yield _proof(record, vkey)
+    for record in _undelivered().messages[0].records[1:]:
+        yield _proof(record, vkey)
     one, two = world.messages[0].records
     for name, changed in [
             ("other nonce", entry.Record(one.evidence, b'0' * 32, one.proof)),
@@ -432,6 +444,19 @@ def proofs():
         vkey=NoteSigner('log.example', OTHER_KEY).vkey)
 
 
+def _proof(record, vkey):
+    case = {
+        'name': f"{record.event.event} of {record.event.message[-2:]}",
+        'data': encode(record.to_bytes()), 'vkey': vkey, 'valid': True}
+    case['result'] = vector._checks['proof'](case)
+    return case
+
+
+def _undelivered():
+    return test_events.tell(test_events.world(), [
+            entry.SUBMISSION, entry.CONSIGNMENT, entry.FAILURE])
+
+
 def evidences():
     world = test_evidence.deal()
     data = world.build(consistency=world.log.consistency)
@@ -444,6 +469,17 @@ def evidences():
             ]:
         yield valid(
             name, {'data': encode(data), 'trusted': trusted}, status=status)
+    undelivered = _undelivered()
+    rejected = test_events.tell(test_events.world(), [entry.REJECTION])
+    for name, world in [
+            ("message not delivered", undelivered),
+            ("message refused", rejected)]:
+        yield valid(
+            name, {'data': encode(world.build()), 'trusted': [log]},
+            status=0)
+    yield refused(
+        "message delivered and not delivered", trusted=[log],
+        data=encode(_delivered_twice()))
     value = json.loads(data)
     for name, change in [
             ("message changed", lambda v: _flip(v['messages'][0], 'data')),
@@ -461,6 +497,16 @@ def evidences():
         change(changed)
         yield refused(
             name, data=encode(canonical.dump(changed)), trusted=[log])
+
+
+def _delivered_twice():
+    world = test_events.tell(
+        test_events.world(), [entry.SUBMISSION, entry.DELIVERY])
+    file = json.loads(world.build())
+    file['messages'][0]['records'].append(world.log.record(
+            world.messages[0].value, entry.FAILURE,
+            test_evidence.minutes(2), None, reason=entry.EXPIRED).to_json())
+    return canonical.dump(file)
 
 
 def _flip(value, name):
