@@ -37,7 +37,7 @@ ACTS = [
 TASKS = [
     ('verify', "Verify the proofs"),
     ('compare', "Compare what the log holds of us"),
-    ('export', "All the data held about us"),
+    ('export', "All the data kept about us"),
     ]
 FINDINGS = [
     ('unknown', "The log holds an act that is not known here"),

@@ -293,4 +293,4 @@ class ExportResult(ModelView):
 
     name = fields.Char("Name", readonly=True)
     file = fields.Binary("File", readonly=True, filename='name',
-        help="All that is held about the member: give it to nobody else.")
+        help="All that is kept about the member: give it to nobody else.")

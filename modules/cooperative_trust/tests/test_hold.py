@@ -442,4 +442,6 @@ class HoldTestCase(RouteTestCase):
         return (('cooperative.trust.' in context or 'dispute' in context
                 or 'msg_notice' in context)
             and not CUSTODY.search(context)
+            # The technical name of a model
+            and not re.match(r'model:cooperative[^,]*,string:', context)
             and not re.search(r'msg_hold|act_hold|menu_hold|_hold_', context))
