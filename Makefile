@@ -52,6 +52,8 @@ soak: $(VENV)/.test
 		$(BIN)/python -m unittest -v tests.faults.test_faults
 	@TRYCOTON_KILLS=$${TRYCOTON_KILLS:-25} \
 		$(BIN)/python -m unittest -v tests.faults.test_log
+	@TRYCOTON_SOAK=1 \
+		$(BIN)/python -m unittest -v trycoton.protocol.tests.test_events
 	@TRYCOTON_FUZZ=$${TRYCOTON_FUZZ:-1800} \
 		$(BIN)/python -m unittest -v \
 		tests.partner.test_openapi.RoutesTestCase

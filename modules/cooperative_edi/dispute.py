@@ -1215,6 +1215,23 @@ class Document(metaclass=PoolMeta):
         return relation
 
     @classmethod
+    def answer_relation(cls, message):
+        pool = Pool()
+        Relation = pool.get('cooperative.edi.relation')
+        if message.kind.startswith('dispute-') and message.peer:
+            return Relation.find(message.company.id, message.peer.id)
+        return super().answer_relation(message)
+
+    @classmethod
+    def message_refused(cls, message, text):
+        "Show on the dispute that the other party did not take its opening"
+        super().message_refused(message, text)
+        if message.kind == 'dispute-opening' and message.origin:
+            dispute = message.origin
+            dispute.answer = text
+            dispute.save()
+
+    @classmethod
     def _dispute_body(cls, message, body):
         try:
             return body_of(message.kind, body)

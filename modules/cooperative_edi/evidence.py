@@ -69,6 +69,24 @@ class Message(metaclass=PoolMeta):
         return sorted(found, key=lambda m: m.id)
 
     @classmethod
+    def deal_of(cls, records):
+        "Return the messages of the deals of the records of one model"
+        if records and isinstance(records[0], cls):
+            messages = list(records)
+        else:
+            messages = cls.search([
+                    ('origin', 'in', [str(r) for r in records]),
+                    ])
+        return cls.deal(messages)
+
+    @staticmethod
+    def evidence_name(messages):
+        "Return the name of the evidence file of the messages"
+        number = next(
+            (m.document_number for m in messages if m.document_number), '')
+        return f"{number or 'messages'}.evidence"
+
+    @classmethod
     def evidence(cls, messages):
         "Return the bytes of the evidence file of the messages"
         pool = Pool()
@@ -128,24 +146,10 @@ class EvidenceExport(Wizard):
     def transition_export(self):
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        messages = self._messages()
+        messages = Message.deal_of(self.records)
         self.result.file = Message.evidence(messages)
-        number = next(
-            (m.document_number for m in messages if m.document_number), '')
-        self.result.name = f"{number or 'messages'}.evidence"
+        self.result.name = Message.evidence_name(messages)
         return 'result'
-
-    def _messages(self):
-        "Return the messages of the deals of the selected records"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
-        if self.model == Message:
-            messages = list(self.records)
-        else:
-            messages = Message.search([
-                    ('origin', 'in', [str(r) for r in self.records]),
-                    ])
-        return Message.deal(messages)
 
     def default_result(self, fields):
         file = self.result.file

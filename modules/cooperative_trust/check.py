@@ -163,15 +163,14 @@ class Log(metaclass=PoolMeta):
             frontier.size >> level
             for level in range(tile.HEIGHT, 64, tile.HEIGHT))
         faults = []
-        for Model, domain, number, message in [
+        for Model, domain, wanted, message in [
                 (Leaf, [('index', '!=', None)], frontier.size,
                     'cooperative_trust.msg_fault_leaf_count'),
                 (Node, [], nodes, 'cooperative_trust.msg_fault_node_count'),
                 ]:
             found = Model.search_count([('log', '=', self.id), *domain])
-            if found != number:
-                faults.append(gettext(
-                        message, found=found, count=number))
+            if found != wanted:
+                faults.append(gettext(message, found=found, count=wanted))
         return faults
 
     def _check_checkpoint(self, checkpoint, frontier):

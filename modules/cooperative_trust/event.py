@@ -221,9 +221,10 @@ class Message(metaclass=PoolMeta):
     def __setup__(cls):
         super().__setup__()
         # What is closed stays so
-        cls._buttons['retry']['invisible'] |= (
-            Bool(Eval('relays')) & (Eval('state') == 'failed'))
-        cls._buttons['retry']['depends'].append('relays')
+        for name in ['retry', 'give_up']:
+            cls._buttons[name]['invisible'] |= (
+                Bool(Eval('relays')) & (Eval('state') == 'failed'))
+            cls._buttons[name]['depends'].append('relays')
 
     @property
     def retriable(self):
@@ -310,12 +311,13 @@ class Message(metaclass=PoolMeta):
                 ('direction', '=', 'out'),
                 ('peer', '=', peer.id),
                 ('uuid', '=', uuid),
+                ('relays', '!=', None),
                 ('state', '=', 'failed'),
                 ], limit=1)
         message = (
             closed[0] if closed else super().fetched(peer, uuid, data))
-        if message.state == 'failed' and (
-                'type' not in courier.parse_answer(data)):
+        if (message.relays and message.state == 'failed'
+                and 'type' not in courier.parse_answer(data)):
             # Its sender was told, and may have sent something else
             raise Problem.closed(uuid)
         return message

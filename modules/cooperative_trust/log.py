@@ -10,7 +10,6 @@ import datetime as dt
 import logging
 import random
 import time
-from functools import partial
 from urllib.parse import urlsplit
 
 import trytond.config as config
@@ -349,9 +348,18 @@ class Log(ModelSQL, ModelView):
 
     @property
     def node(self):
-        "The node getter of trycoton.protocol.merkle"
+        """The node getter of trycoton.protocol.merkle.
+        It reads each tile once: those of a proof are but a few"""
         Node = Pool().get('cooperative.trust.log.node')
-        return tile.node_getter(partial(Node.hashes, self))
+        tiles = {}
+
+        def hashes(level, first, count):
+            number, start = divmod(first, tile.WIDTH)
+            if (level, number) not in tiles:
+                tiles[level, number] = Node.hashes(
+                    self, level, first - start, tile.WIDTH)
+            return tiles[level, number][start:start + count]
+        return tile.node_getter(hashes)
 
     def prove(self, index, size):
         "Return the hashes from the entry to the root at that size"

@@ -53,12 +53,7 @@ class Folder:
         "Return the folder of the log, None if none is configured"
         base = config.get('cooperative', 'log_mirror')
         if base:
-            return cls(Path(base, cls.name(log)))
-
-    @classmethod
-    def name(cls, log):
-        "Return the name of the folder of the log, beside others"
-        return re.sub(r'^\.', '%2E', quote(log.origin, safe=''))
+            return cls(Path(base, log.mirror_name))
 
     def read(self, path):
         "Return the bytes of the file, or None; raise OSError"
@@ -396,6 +391,18 @@ class Log(metaclass=PoolMeta):
             Node.hashes(self, wanted.level, wanted.start, wanted.width))
 
     @property
+    def mirror_name(self):
+        "The name of the folder of the log, beside others"
+        return re.sub(r'^\.', '%2E', quote(self.origin, safe=''))
+
+    @property
+    def mirror(self):
+        "The path of the folder where the copy is, or None"
+        folder = Folder.of(self)
+        if folder and (folder.path / audit.CHECKPOINT).exists():
+            return str(folder.path)
+
+    @property
     def published_size(self):
         "The size up to which what is signed may be handed out"
         folder = Folder.of(self)
@@ -512,7 +519,7 @@ class Leaf(metaclass=PoolMeta):
         Log = pool.get('cooperative.trust.log')
         try:
             placed = super().wait(database, leaf)
-            if placed:
+            if placed and config.get('cooperative', 'log_mirror'):
                 log = transact(
                     database, cls._not_published, leaf, readonly=True)
                 if log:

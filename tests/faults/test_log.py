@@ -21,11 +21,11 @@ from tests import postgresql
 from tests.foreign import build_go, run
 from trycoton.command.server import Server
 from trycoton.command.tests.test_main import call
+from trycoton.command.trust import reader
 from trycoton.protocol import canonical, merkle, signature, tile
 from trycoton.protocol.audit import audit, read_tile
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.note import Verifier
-from trycoton.command.trust import reader
 
 from .log_party import NAME, TrustParty
 

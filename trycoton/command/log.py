@@ -11,11 +11,8 @@ from pathlib import Path
 
 def fsck():
     "Return for each log what is found wrong in the database"
-    from cooperative_trust.mirror import Folder
     results = []
     for log in _logs():
-        folder = Folder.of(log)
-        published = (folder.path / 'checkpoint').exists() if folder else False
         results.append({
                 'where': "database",
                 'log': log.origin,
@@ -25,7 +22,7 @@ def fsck():
                 'pending': log.pending,
                 'signed': True,
                 'halt': log.halt,
-                'mirror': str(folder.path) if published else None,
+                'mirror': log.mirror,
                 'faults': log.fsck(),
                 })
     return results
@@ -42,10 +39,8 @@ def read_back(mirror):
     before = log.size
     folder = Path(mirror)
     if folder.is_dir() and not (folder / 'checkpoint').exists():
-        from cooperative_trust.mirror import Folder
-
         # The folder of several logs, as it is configured
-        mirror = str(folder / Folder.name(log))
+        mirror = str(folder / log.mirror_name)
     log.read_back_from(reader(mirror))
     log, = log.__class__.browse([log.id])
     return {

@@ -554,21 +554,23 @@ class _Verification:
         if not found:
             raise UnknownKey(
                 f"The key {kid} is not given as one of {identifier}.")
-        source, published = max(found, key=rank)
-        self._check_not_withdrawn(source, kid, moment)
-        return source, published
+        found = [
+            f for f in found if not self._is_replaced(f[0], moment)]
+        if not found:
+            raise Rejected(f"The key {kid} was withdrawn.")
+        return max(found, key=rank)
 
-    def _check_not_withdrawn(self, source, kid, moment):
-        "Check that no later directory had left out the key by then"
+    def _is_replaced(self, source, moment):
+        "Tell if a later directory was there when something was signed"
         if not isinstance(source, SignedDirectory):
-            return
+            return False
         community, version = source.key
-        for other in self.signers:
-            if (isinstance(other, SignedDirectory)
-                    and other.value.community == community
-                    and other.value.version > version
-                    and self._is_before(other, moment, skew=timedelta())):
-                raise Rejected(f"The key {kid} was withdrawn.")
+        return any(
+            isinstance(other, SignedDirectory)
+            and other.value.community == community
+            and other.value.version > version
+            and self._is_before(other, moment, skew=timedelta())
+            for other in self.signers)
 
     def _published(self, identifier, kid):
         return [

@@ -490,6 +490,7 @@ class CooperativeCommunityTestCase(
         trust_party, = [p.peer for p in joined.participants
             if p.peer.identifier == TRUST_PARTY]
         within, outside = Relation.create([{
+                    'uuid': Relation.default_uuid(),
                     'company': self.member.id,
                     'peer': joined.peer.id,
                     'community': community,

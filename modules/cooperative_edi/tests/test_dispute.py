@@ -183,6 +183,62 @@ class DisputeTestCase(InstancesTestCase):
         instance.do(press)
         self.settle()
 
+    def run_wizard(self, instance, name, button, values, model='dispute'):
+        "Have a person fill the form of the wizard, and press the button"
+        def run():
+            Model = instance.get(model)
+            Wizard = Pool().get(f'cooperative.edi.dispute.{name}', 'wizard')
+            clause = ('kind', '=', 'invoice') if model == 'message' else ()
+            record, = Model.search([clause])
+            session, start, _ = Wizard.create()
+            with Transaction().set_context(
+                    active_model=Model.__name__, active_id=record.id,
+                    active_ids=[record.id]):
+                shown = Wizard.execute(session, {}, start)['view']
+                defaults = {
+                    n: v for n, v in shown['defaults'].items()
+                    if not n.endswith('.')}
+                filled = values() if callable(values) else values
+                Wizard.execute(
+                    session, {start: {**defaults, **filled}}, button)
+            return defaults
+        defaults = instance.do(run)
+        self.settle()
+        return defaults
+
+    def test_wizards(self):
+        "What people fill in is what is said"
+        found = self.run_wizard(self.bruno, 'open', 'open_', lambda: {
+                'claim': "Le miel est gâté.",
+                'amount': Decimal('120.00'),
+                'arbiter': self.peer(self.bruno, self.clara).id,
+                'currency': Pool().get('currency.currency').search(
+                    [('code', '=', 'EUR')])[0].id,
+                }, model='message')
+        self.assertEqual(found['side'], 'buyer')
+        self.assertIn('only records', found['notice'])
+        self.assertEqual(
+            self.kinds(self.anne), ['dispute-evidence', 'dispute-opening'])
+        found = self.run_wizard(self.anne, 'answer', 'say', {
+                'text': "Il était bon.", 'freeze_payments': False})
+        self.assertEqual(found['claim'], "Le miel est gâté.")
+        self.assertEqual(self.states(), ['answered'] * 3)
+        self.assertEqual(
+            self.read(self.bruno, 'freeze_payments', 'freeze_despatches',
+                model='dispute'), [(False, True)])
+        self.run_wizard(self.anne, 'evidence', 'say', {
+                'text': "Une photo.", 'name': 'a.jpg', 'file': b'\xff'})
+        self.assertEqual(self.read(
+                self.clara, 'text', model='dispute.item', name='a.jpg'),
+            ["Une photo."])
+        # What is for the other side is not asked, and not said
+        self.run_wizard(self.clara, 'decide', 'say', {
+                'outcome': 'seller', 'reasons': "Bon.",
+                'credited': Decimal(5), 'paid': Decimal(120)})
+        self.assertEqual(
+            self.read(self.bruno, 'state', 'outcome', 'credited', 'paid',
+                model='dispute'), [('awarded', 'seller', None, Decimal(120))])
+
     def test_agreement(self):
         "Who agrees ends the dispute as asked"
         self.open()
@@ -536,6 +592,10 @@ class DisputeTestCase(InstancesTestCase):
             self.assertEqual(
                 self.last(self.anne, 'dispute-opening')[0], 'refused')
         self.assertEqual(self.states(), [])
+        # Who said it is told
+        self.assertEqual(
+            self.read(self.bruno, 'state', kind='dispute-opening'),
+            ['refused'] * 3)
 
     def test_messages(self):
         "A dispute is about signed messages with one peer"

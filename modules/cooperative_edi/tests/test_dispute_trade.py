@@ -12,19 +12,18 @@ from cooperative_edi.exceptions_dispute import DisputeFrozenWarning
 from trycoton.protocol import dispute as rules
 from trycoton.protocol import signature
 
-from .test_documents import (
-    TODAY, DealTestCase, deliver, process, receive, run_tasks)
-from .test_payments import PaymentsTestCase
+from . import test_documents, test_payments
+from .test_documents import TODAY, deliver, process, receive, run_tasks
 from .tools import Other, now
 
 D = Decimal
 ARBITER = '0225:552100554'
 
 
-class DisputeTradeTestCase(DealTestCase):
+class DisputeTradeTestCase(test_documents.DealTestCase):
     "Test disputes about orders and invoices"
 
-    trade = PaymentsTestCase.trade
+    trade = test_payments.PaymentsTestCase.trade
 
     def setUp(self):
         super().setUp()

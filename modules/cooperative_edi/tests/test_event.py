@@ -1,15 +1,23 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "What a member learns and shows of a message that was not delivered"
+import io
+import os
 import unittest
+import zipfile
+from pathlib import Path
+from unittest.mock import patch
 
+from lxml import etree
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
 from trytond.transaction import Transaction
 
 from cooperative_edi.client import Response
+from cooperative_edi.exceptions import EvidenceError
 from trycoton.protocol import canonical, entry, envelope, evidence, signature
+from trycoton.protocol.descriptor import Descriptor
 from trycoton.protocol.note import NoteSigner
 from trycoton.protocol.policy import Policy
 from trycoton.protocol.receipt import Receipt
@@ -23,6 +31,8 @@ from .tools import (
 
 class EventTestCase(unittest.TestCase):
     "Test the events of messages at a member"
+
+    descriptors = None
 
     @classmethod
     def setUpClass(cls):
@@ -117,31 +127,14 @@ class EventTestCase(unittest.TestCase):
         self.assertIsNone(message.proof_at)
         self.assertEqual(self.progress(message), 'undelivered')
         self.assertEqual(self.tasks(), [(message, 'retry')])
-        self.assertIn("did not fetch it in time", message.error)
+        self.assertIn("ne l'a pas relevé à temps", message.error)
         self.assertIn("Not in 30 days.", message.story)
-        self.assertIn("placed in the mailbox", message.story)
+        self.assertIn("mis en boîte aux lettres", message.story)
         self.assertEqual(
             [(e.event, e.index, e.reason) for e in message.events],
             [('consignment', 1, None), ('delivery-failure', 2, 'expired')])
         again = self.keep(message, records)
         self.assertEqual(len(again.events), 2)
-
-    @with_transaction()
-    def test_french(self):
-        "Test the company reads it in its language"
-        pool = Pool()
-        Lang = pool.get('ir.lang')
-        Party = pool.get('party.party')
-        message = self.set_up()
-        lang, = Lang.search([('code', '=', 'fr')])
-        lang.translatable = True
-        lang.save()
-        Party.write([message.company.party], {'lang': lang.id})
-        message = message.__class__(message.id)
-        self.assertEqual(message._language, 'fr')
-        records = self.take(message, 'submission', 'delivery-failure')
-        message = self.keep(message, records)
-        self.assertIn("ne l'a pas relevé à temps", message.error)
 
     @with_transaction()
     def test_send_again(self):
@@ -228,26 +221,47 @@ class EventTestCase(unittest.TestCase):
         message.proof_at = message.stored
         message.save()
         message = self.keep(message, records)
-        self.assertIn("was delivered and that it was not", message.error)
+        self.assertIn("a été remis et qu'il ne l'a pas été", message.error)
         self.assertTrue(message.delivery_record)
         self.assertEqual(len(message.events), 1)
+
+    def sources(self):
+        "Have the descriptors of the three be those of evidence files"
+        Message = Pool().get('cooperative.edi.message')
+        if not self.descriptors:
+            self.descriptors = self.describe()
+        return patch.object(
+            Message, '_evidence_sources',
+            lambda company: (self.descriptors, []))
+
+    def describe(self):
+        data, jws = self.identity.descriptor()
+        theirs = Descriptor(
+            identifier=THEM, name="Them", kind='participant', endpoint=None,
+            keys=self.them.participant().keys, created=now()).to_bytes()
+        sources = [
+            evidence.SignedDescriptor(data=data, signature=jws),
+            evidence.SignedDescriptor(data=theirs, signature=signature.sign(
+                    theirs, signature.DESCRIPTOR, self.them.key))]
+        trust = Descriptor(
+            identifier=THIRD, name="Third", kind='trust-party',
+            endpoint=None, keys=self.trust.participant().keys,
+            log=self.log.signer.vkey, created=now()).to_bytes()
+        sources.append(evidence.SignedDescriptor(
+                data=trust, signature=signature.sign(
+                    trust, signature.DESCRIPTOR, self.trust.key)))
+        return sources
 
     @with_transaction()
     def test_evidence(self):
         "Test the evidence file tells that it was not delivered"
+        Message = Pool().get('cooperative.edi.message')
         message = self.set_up()
         message = self.keep(message, self.take(
                 message, 'submission', 'consignment', 'delivery-failure'))
-        ours = self.identity.descriptor()
-        data = evidence.build(
-            [message._signed_message()], exporter=US,
-            sign=lambda d: self.identity.sign(d, evidence.SEAL),
-            keys=[self.log.signer.vkey],
-            descriptors=[evidence.SignedDescriptor(
-                    data=ours[0], signature=ours[1])])
-        report = evidence.verify(data, Policy.of([
-                    self.log.signer.vkey, NoteSigner(
-                        US, SigningKey.from_bytes(bytes(32))).vkey]))
+        with self.sources():
+            data = Message.evidence([message])
+        report = evidence.verify(data, Policy.of([self.log.signer.vkey]))
         self.assertEqual(report.status, evidence.UNESTABLISHED)
         self.assertEqual(
             [c.name for c in report.checks if c.name in entry.EVENTS],
@@ -255,11 +269,74 @@ class EventTestCase(unittest.TestCase):
         self.assertIn(
             "(expired)", '\n'.join(c.text for c in report.checks))
 
+    def certificate(self, message, language):
+        "Return what a person reads in the certificate of the message"
+        Report = Pool().get('cooperative.edi.certificate', type='report')
+        with self.sources(), Transaction().set_context(language=language):
+            extension, data, _, name = Report.execute(
+                [message.id], {'model': message.__name__})
+        self.assertEqual(extension, 'odt')
+        if folder := os.environ.get('TRYCOTON_CERTIFICATE'):
+            Path(folder, f'{message.failure}-{language}.odt').write_bytes(
+                data)
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            content = etree.fromstring(file.read('content.xml'))
+        self.assertNotIn(b'placeholder', etree.tostring(content))
+        return '\n'.join(
+            ' '.join(p.itertext()).strip() for p in content.iter('{*}p'))
+
+    @with_transaction()
+    def test_certificate(self):
+        "Test a judge reads what was said and what happened, twice"
+        Message = Pool().get('cooperative.edi.message')
+        message = self.set_up()
+        delivered = self.keep(message, self.take(
+                message, 'submission', 'consignment', 'delivery'))
+        with self.sources():
+            file = Message.evidence([delivered])
+        common = [
+            canonical.digest(file), str(len(file)), US, THEM, "F1",
+            delivered.uuid, delivered.digest, 'log.example', '120',
+            self.log.signer.vkey, 'trycoton verify --key',
+            self.them.key.kid]
+        for language, words in [
+                ('en', ["Certificate of Evidence", "Invoice", "Delivered",
+                        "2026", "entry 2 of the log", "45k", "blockchain",
+                        "Placed in the mailbox"]),
+                ('fr', ["Attestation de preuve", "Facture", "Remis",
+                        "entrée 2 du journal", "registre électronique non",
+                        "Mis en boîte aux lettres", "Comment le vérifier"]),
+                ]:
+            text = self.certificate(delivered, language)
+            for word in [*common, *words]:
+                with self.subTest(word=word):
+                    self.assertIn(word, text)
+            for word in ["Witnessed by", "Attesté par", "qualified ledger"]:
+                self.assertNotIn(word, text)
+
+    @with_transaction()
+    def test_certificate_undelivered(self):
+        "Test the certificate tells why a message was not delivered"
+        message = self.set_up()
+        message = self.keep(message, self.take(
+                message, 'submission', 'delivery-failure'))
+        text = self.certificate(message, 'en')
+        self.assertIn("Not delivered", text)
+        self.assertIn("the recipient did not fetch it in time", text)
+        self.assertNotIn("Stored, says the recipient", text)
+        with patch.object(
+                message.__class__, '_evidence_sources',
+                lambda company: ([], [])), \
+                self.assertRaises(EvidenceError):
+            Pool().get('cooperative.edi.certificate', type='report').execute(
+                [message.id], {'model': message.__name__})
+
     @with_transaction()
     def test_rights(self):
         "Test who does not follow the exchange sees no events"
         pool = Pool()
         Event = pool.get('cooperative.edi.message.event')
+        Report = pool.get('cooperative.edi.certificate', type='report')
         User = pool.get('res.user')
         message = self.set_up()
         self.keep(message, self.take(
@@ -272,3 +349,5 @@ class EventTestCase(unittest.TestCase):
                 Transaction().set_context(_check_access=True):
             with self.assertRaises(AccessError):
                 Event.read([message.events[0].id], ['text'])
+            with self.assertRaises(AccessError):
+                Report.execute([message.id], {'model': message.__name__})

@@ -31,7 +31,7 @@ MODULES = Path(__file__).resolve().parents[2]
 # That money is with somebody, in both languages
 WORDS = re.compile(
     r'\b(held|holds?|escrow|custod(?!ian)\w*|retenu\w*|séquestr\w*|'
-    r'consign(?:é|ation)\w*|détien\w*|détenu\w*|dépôts?)\b', re.I)
+    r'consign(?:é|ation)\w*|détien\w*|détenu\w*|en dépôt)\b', re.I)
 # The models that only a custodian brings to a screen
 CUSTODY = re.compile(r'cooperative\.trust\.hold\b')
 

@@ -8,6 +8,7 @@ from trytond.protocols.wrappers import HTTPStatus
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
+from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, merkle, signature, tile
 from trycoton.protocol.commission import CommissionStatement
 from trycoton.protocol.note import open_note
@@ -106,6 +107,31 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
                 delivery.receipt.encode(), delivery.signature,
                 signature.RECEIPT,
                 {self.buyer.key.kid: self.buyer.key.public})
+
+    def test_dispute(self):
+        "Test a dispute passes as any statement, of which the log tells none"
+        body = {
+            'dispute': str(uuid.uuid4()), 'relation': None, 'side': 'buyer',
+            'messages': [{
+                    'message': str(uuid.uuid4()), 'digest': 'ab' * 32}],
+            'claim': "Le miel est gâté.", 'asked': 'refund', 'amount': None,
+            'freezes': [], 'arbiter': None,
+            'answer_by': '2027-01-01T00:00:00Z',
+            'award_by': '2027-02-01T00:00:00Z'}
+        message = self.buyer.statement(SELLER, 'dispute-opening', body)
+        answer = self.send(self.buyer, message)
+        evidence, _ = record_of(answer['record']).verify([self.verifier])
+        self.assertEqual(evidence.digest, message.digest)
+
+        def read():
+            Dispute = Pool().get('cooperative.edi.dispute')
+            Leaf = Pool().get('cooperative.trust.log.leaf')
+            leaf, = Leaf.search([('message.uuid', '=', message.id)])
+            return Dispute.search([], count=True), bytes(leaf.entry)
+        disputes, leaf = transact(self.db_name, read)
+        self.assertEqual(disputes, 0)
+        self.assertEqual((len(leaf), leaf[:1]), (33, entry.COMMITMENT))
+        self.assertEqual(leaf, record_of(answer['record']).entry)
 
     def test_duplicate(self):
         "Test the same bytes get the same answer, and are recorded once"

@@ -492,9 +492,9 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         "Test JSON that fills the memory is refused"
         for title, data in {
                 'deep': b'[' * (4 * MIB),
-                'deep object': b'{"a":' * MIB,
+                'deep object': b'{"a":' * (MIB // 2),
                 'number': b'{"a":' + b'9' * (4 * MIB) + b'}',
-                'many': b'[' + b'1,' * (2 * MIB) + b'1]',
+                'many': b'[' + b'1,' * MIB + b'1]',
                 }.items():
             jws = self.seller.sign(data, signature.STATEMENT)
             with self.subTest(title), self.cheaply(2, 400 * MIB):
@@ -689,7 +689,6 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
             'https://127.0.0.1/x', 'https://localhost:5432/x',
             'https://[::1]/x', 'https://[::ffff:169.254.169.254]/latest',
             'https://169.254.169.254/latest', 'http://example.org/x',
-            'https://user:secret@example.org/x',
             ]
         inside = [
             Member(f'0225:732829320_5{i}') for i in range(len(endpoints))]

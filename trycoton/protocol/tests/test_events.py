@@ -242,6 +242,22 @@ class EventTestCase(unittest.TestCase):
         told.keys[BUYER] = new
         self.assertVerified(told)
 
+    def test_left(self):
+        "Test who left a community still trades by its own descriptor"
+        told = World()
+        told.direct(NOW, logged=False)
+        told.direct(minutes(5), logged=False, participants=[
+                Participant(
+                    identifier=SELLER, name=SELLER,
+                    keys=told.publish(SELLER))])
+        told.send(BUYER, SELLER, minutes(9))
+        self.assertNotBuilt("was withdrawn", told)
+        data = told.build(
+            descriptors=[told.descriptor, told.describe(BUYER)])
+        report = verify(
+            data, Policy.of([told.vkey(COMMUNITY), told.vkey(BUYER)]))
+        self.assertEqual(report.status, VERIFIED)
+
     def test_denial(self):
         "Test who revokes a key by an older clock denies nothing it signed"
         told = tell(world(), [SUBMISSION, DELIVERY], created=minutes(2))
