@@ -212,7 +212,8 @@ class JournalTestCase(RouteTestCase):
         self.act()
         state, report, _, _ = self.ask('verify', uuid)
         self.assertEqual(state, 'right', report)
-        self.assertEqual(len(report.splitlines()), 2)
+        # Submitted, placed in the mailbox and delivered
+        self.assertEqual(len(report.splitlines()), 3)
 
         def verified():
             for act in self.acts(uuid).values():
@@ -400,7 +401,8 @@ class JournalTestCase(RouteTestCase):
                 self.answers['entries'] = lambda b: change(b, function)
                 state, report, findings, _ = self.ask('compare')
                 self.assertEqual(state, 'wrong', report)
-                self.assertEqual({k for k, *_ in findings}, kinds)
+                self.assertEqual(
+                    {k for k, *_ in findings} - {'unproved'}, kinds)
 
     def test_compare_unproved(self):
         "Test what was not proved is asked for"
@@ -409,7 +411,8 @@ class JournalTestCase(RouteTestCase):
         del self.answers['records']
         state, _, findings, _ = self.ask('compare')
         self.assertEqual(state, 'right')
-        self.assertEqual(findings, [('unproved', uuid, 'delivery')])
+        self.assertIn(('unproved', uuid, 'delivery'), findings)
+        self.assertEqual({f[:2] for f in findings}, {('unproved', uuid)})
         self.exchange()
         self.assertEqual(self.ask('compare')[2], [])
 
@@ -445,7 +448,7 @@ class JournalTestCase(RouteTestCase):
         state, _, findings, _ = self.ask('compare')
         self.do(remember, id_, values)
         self.assertEqual(state, 'wrong')
-        self.assertEqual(findings, [('unrecorded', uuid, 'submission')])
+        self.assertIn(('unrecorded', uuid, 'submission'), findings)
 
     def test_pages(self):
         "Test pages that do not end, or are none, are refused"

@@ -515,12 +515,14 @@ class PrivacyTestCase(TrustRouteTestCase):
         self.send(self.seller, waiting)
         failed = self.seller.invoice(BUYER, relation)
         self.send(self.seller, failed)
+        self.sweep()
         id_ = self.relayed(failed)[1]
 
         def fail():
             Message = Pool().get('cooperative.edi.message')
             Message(id_).fail("410 gone")
         self.in_transaction(fail)
+        self.sweep()
 
         def look():
             pool = Pool()
