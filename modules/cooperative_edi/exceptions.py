@@ -56,6 +56,14 @@ class EvidenceError(UserError):
     pass
 
 
+class SealKeyMissingError(UserError):
+    pass
+
+
+class SealRelationError(UserError):
+    pass
+
+
 class DocumentError(UserError):
     "A received document did not take effect"
 

@@ -13,13 +13,14 @@ from cooperative_edi.identity import now
 from cooperative_edi.message import Outline
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
-from trycoton.protocol import canonical, entry, envelope, ubl
+from trycoton.protocol import canonical, entry, envelope, seal, ubl
 from trycoton.protocol.note import sign_note
 
 from .log import PENDING_MAX
 
 PROMISE = dt.timedelta(minutes=10)
 OTHER = Outline('other-statement')
+SEALED = Outline(envelope.SEALED_KIND)
 
 
 class Message(metaclass=PoolMeta):
@@ -75,6 +76,8 @@ class Message(metaclass=PoolMeta):
     @classmethod
     def _outline(cls, header):
         if cls._relay_of(header):
+            if seal.is_sealed(header):
+                return SEALED
             if isinstance(header, envelope.Envelope):
                 # The statements for the communities count on it
                 ubl.parse(header.payload)
@@ -118,6 +121,8 @@ class Message(metaclass=PoolMeta):
         agreement = Agreement.find(peer, recipient, header.relation)
         if not agreement or agreement.state != 'agreed':
             raise Problem.no_relation(header.relation)
+        if seal.is_sealed(header) != bool(agreement.sealed):
+            raise Problem.other_seal(header.relation)
         if agreement.community and agreement.community not in communities:
             raise Problem.suspended(peer.identifier)
 
@@ -251,6 +256,8 @@ class Agreement(ModelSQL, ModelView):
         'cooperative.edi.peer', "Community", readonly=True,
         ondelete='RESTRICT',
         help="The community under whose rules they trade.")
+    sealed = fields.Boolean("End-to-End Encrypted", readonly=True,
+        help="The two read their documents, and nobody here.")
     state = fields.Selection([
             ('proposed', "Proposed"),
             ('agreed', "Agreed"),
@@ -331,6 +338,7 @@ class Agreement(ModelSQL, ModelView):
         agreement = cls(
             uuid=uuid, proposer=sender, acceptor=recipient,
             community=common.get(named),
+            sealed=header.body.get('sealed') is True,
             state='proposed')
         agreement.save()
         return agreement
@@ -340,7 +348,8 @@ class Agreement(ModelSQL, ModelView):
         if (agreement
                 and agreement.state == 'proposed'
                 and agreement.acceptor == sender):
-            agreed = header.body.get('agreed') is True
+            agreed = header.body.get('agreed') is True and (
+                header.body.get('sealed') is bool(agreement.sealed))
             agreement.state = 'agreed' if agreed else 'refused'
             agreement.save()
         return agreement

@@ -54,16 +54,17 @@ class TrustRouteTestCase(RouteTestCase):
         self.assertEqual(response.status_code, status, response.data)
         return canonical.load(response.data)
 
-    def agree(self, community=COMMUNITY, agreed=True):
+    def agree(self, community=COMMUNITY, agreed=True, sealed=False):
         "Have the two agree on a relation by the trust party"
         relation = str(uuid.uuid4())
         for member, receiver, kind, body in [
                 (self.buyer, SELLER, 'relation-proposal', {
                         'relation': relation, 'community': community,
-                        'trust_party': TRUST, 'replaces': None}),
+                        'trust_party': TRUST, 'replaces': None,
+                        'sealed': sealed}),
                 (self.seller, BUYER, 'relation-answer', {
                         'relation': relation, 'agreed': agreed,
-                        'reason': None}),
+                        'reason': None, 'sealed': sealed}),
                 ]:
             message = member.statement(receiver, kind, body)
             self.send(member, message)
@@ -186,12 +187,14 @@ class TrustRouteTestCase(RouteTestCase):
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': {}, 'community': None,
-                            'trust_party': TRUST, 'replaces': None}), 422),
+                            'trust_party': TRUST, 'replaces': None,
+                            'sealed': False}), 422),
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': str(uuid.uuid4()),
                             'community': STRANGER,
-                            'trust_party': TRUST, 'replaces': None}), 403),
+                            'trust_party': TRUST, 'replaces': None,
+                            'sealed': False}), 403),
                 ]:
             with self.subTest(receiver=message.receiver, status=status):
                 size = self.checkpoint().size
@@ -221,7 +224,8 @@ class TrustRouteTestCase(RouteTestCase):
         self.send(
             self.buyer, self.buyer.statement(SELLER, 'relation-proposal', {
                     'relation': str(uuid.uuid4()), 'community': None,
-                    'trust_party': TRUST, 'replaces': None}),
+                    'trust_party': TRUST, 'replaces': None,
+                    'sealed': False}),
             HTTPStatus.FORBIDDEN)
 
     def test_community(self):
