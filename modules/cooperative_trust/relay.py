@@ -3,6 +3,7 @@
 """What comes in for somebody else is recorded and sent on, byte for byte"""
 import datetime as dt
 
+from sql import Null
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
@@ -42,6 +43,19 @@ class Message(metaclass=PoolMeta):
         help="The relation of the sender and the recipient.")
     leaves = fields.One2Many(
         'cooperative.trust.log.leaf', 'message', "Log", readonly=True)
+    total = fields.Char("Total Told", readonly=True,
+        states={
+            'invisible': ~Eval('total'),
+            },
+        help="What a sealed invoice tells for the commission on it.")
+    confirms = fields.Many2One(
+        'cooperative.edi.message', "Confirms", readonly=True,
+        ondelete='RESTRICT',
+        states={
+            'invisible': ~Eval('confirms'),
+            },
+        help="The sealed invoice of which the recipient tells the same "
+        "total.")
 
     @classmethod
     def __setup__(cls):
@@ -51,6 +65,9 @@ class Message(metaclass=PoolMeta):
             Index(t, (t.sender, Index.Equality()),
                 (t.recipient, Index.Equality()),
                 (t.sequence, Index.Range())))
+        cls._sql_indexes.add(
+            Index(t, (t.confirms, Index.Equality()),
+                where=t.confirms != Null))
         cls.kind.selection.append((OTHER.kind, "Other Statement"))
         # What was taken in is sent on
         cls._buttons['cancel']['invisible'] |= Bool(Eval('relays'))
@@ -185,11 +202,21 @@ class Message(metaclass=PoolMeta):
             created=self.created, sequence=self.sequence, data=self.data,
             digest=self.digest, signature=self.signature, relays=self,
             agreement=Agreement.of(self.peer, recipient, header),
+            total=_total(header),
             state='waiting', next_attempt=naive(now())).save()
         self.state = 'processed'
         self.proof_at = None
+        self.confirms = self._confirmed(header)
         self.save()
         Leaf.record_event(entry.SUBMISSION, [self])
+
+    def _confirmed(self, header):
+        "Return the invoice of which the answer tells the same total"
+        answered, total = self.answers, _total(header)
+        if (total and answered and answered.total == total
+                and answered.sender == self.recipient
+                and not self.search([('confirms', '=', answered.id)])):
+            return answered
 
     def _acknowledged(self):
         pool = Pool()
@@ -230,6 +257,11 @@ class Message(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         default.setdefault('leaves')
         return super().copy(messages, default=default)
+
+
+def _total(header):
+    total = getattr(header, 'total', None)
+    return str(total) if total else None
 
 
 class Peer(metaclass=PoolMeta):

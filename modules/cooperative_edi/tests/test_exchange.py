@@ -66,6 +66,7 @@ def create(identifier, name, endpoint):
 @unittest.skipIf(backend.name != 'sqlite', "copies files of SQLite")
 class InstancesTestCase(unittest.TestCase):
     "Instances that talk to each other"
+    module = 'cooperative_edi'
 
     @classmethod
     def setUpClass(cls):
@@ -73,7 +74,7 @@ class InstancesTestCase(unittest.TestCase):
         configure()
         # The one before may have had other modules
         drop_db()
-        activate_module('cooperative_edi')
+        activate_module(cls.module)
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         cls.addClassCleanup(
