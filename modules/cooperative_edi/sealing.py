@@ -14,8 +14,9 @@ from trytond.i18n import gettext
 from trytond.model import fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.transaction import Transaction
 
-from trycoton.protocol import envelope, seal, signature
+from trycoton.protocol import canonical, envelope, seal, signature
 from trycoton.protocol.commission import Total
 from trycoton.protocol.errors import ProtocolError
 
@@ -134,6 +135,13 @@ class Message(metaclass=PoolMeta):
             },
         help="Its content is encrypted: the sender and the recipient alone "
         "can read it.")
+    clear = fields.Function(fields.Binary(
+            "Content", filename='filename',
+            states={
+                'invisible': ~Eval('encrypted'),
+                },
+            help="What the message says, in clear."),
+        'get_clear')
 
     @classmethod
     def __setup__(cls):
@@ -144,6 +152,21 @@ class Message(metaclass=PoolMeta):
     def __register__(cls, module):
         super().__register__(module)
         keystore.register(cls, module)
+
+    def get_filename(self, name):
+        if self.kind == KIND:
+            return f'{self.kind}-{self.uuid}.txt'
+        return super().get_filename(name)
+
+    def get_clear(self, name):
+        "Return the document or statement in clear, None when it is not open"
+        if not self.encrypted or not self.content_key:
+            return
+        message = self.parsed
+        content = (message.payload if isinstance(message, envelope.Envelope)
+            else canonical.dump(message.body))
+        format_ = Transaction().context.get(f'{self.__name__}.{name}', '')
+        return len(content) if format_ == 'size' else content
 
     # Sending
 

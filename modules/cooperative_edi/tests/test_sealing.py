@@ -91,6 +91,14 @@ class SealingTestCase(InstancesTestCase):
         received, = self.messages(self.bruno, 'id')
         self.assertEqual(self.clear(self.bruno, received), 'F-SECRET-1')
         self.assertEqual(self.clear(self.anne, sent), 'F-SECRET-1')
+        content, = self.messages(self.anne, 'clear')
+        self.assertIn(b'F-SECRET-1', bytes(content))
+
+        def size():
+            with Transaction().set_context(
+                    **{'cooperative.edi.message.clear': 'size'}):
+                return self.anne.get('message')(sent).clear
+        self.assertEqual(self.anne.do(size), len(content))
         self.assertEqual(
             self.messages(self.anne, 'state', 'digest'),
             [('sent', canonical.digest(bytes(data)))])
