@@ -195,7 +195,7 @@ class Partner:
         self.say(identifier, 'relation-proposal', {
                 'relation': relation, 'community': community,
                 'trust_party': trust_party, 'replaces': None,
-                'sealed': False},
+                'sealed': None},
             via=trust_party)
         return relation
 
@@ -483,18 +483,18 @@ class Partner:
             'sealed')
         if trust_party != header['via']:
             raise Refused("another route than the one proposed")
-        if sealed is False:
+        if sealed is None:
             self._agree(relation, header['sender'], community, trust_party)
         self.say(header['sender'], 'relation-answer', {
-                'relation': relation, 'agreed': sealed is False,
+                'relation': relation, 'agreed': sealed is None,
                 'reason': "We take documents in clear only."
-                if sealed else None, 'sealed': sealed},
+                if sealed else None, 'sealed': None},
             via=trust_party, correlation=header['id'])
 
     def on_relation_answer(self, header, body):
         relation, agreed, _, sealed = canonical.members(
             body, 'relation', 'agreed', 'reason', 'sealed')
-        agreed = agreed and sealed is False
+        agreed = agreed and sealed is None
         known = self.relation(relation)
         if known and known['peer'] == header['sender'] and (
                 known['state'] == 'proposed'):

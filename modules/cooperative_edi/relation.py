@@ -173,7 +173,7 @@ class Relation(Workflow, ModelSQL, ModelView):
             'trust_party': (
                 self.trust_party.identifier if self.trust_party else None),
             'replaces': None,
-            'sealed': bool(self.sealed),
+            'sealed': self.sealed_for,
             }
 
     def check_route(self):
@@ -228,7 +228,7 @@ class Relation(Workflow, ModelSQL, ModelView):
                     'relation': relation.uuid,
                     'agreed': agreed,
                     'reason': relation.reason or None,
-                    'sealed': bool(relation.sealed),
+                    'sealed': relation.sealed_for if agreed else None,
                     }, origin=relation)
 
     @property
@@ -259,7 +259,7 @@ class Document(metaclass=PoolMeta):
             uuid=proposal.relation,
             community=cls._named_peer(message, proposal.community),
             trust_party=cls._named_peer(message, proposal.trust_party),
-            sealed=proposal.sealed,
+            sealed=bool(proposal.sealed),
             proposed_by='peer',
             state='proposed')
         relation.save()
@@ -277,7 +277,8 @@ class Document(metaclass=PoolMeta):
             return relation
         relation.reason = answer.reason
         # Who does not know what it agrees to does not agree
-        agreed = answer.agreed and answer.sealed == bool(relation.sealed)
+        agreed = answer.agreed and bool(answer.sealed) == bool(
+            relation.sealed)
         relation.state = 'agreed' if agreed else 'refused'
         Relation.save([relation])
         return relation

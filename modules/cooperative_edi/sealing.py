@@ -69,6 +69,14 @@ class Relation(metaclass=PoolMeta):
         return True
 
     @property
+    def sealed_for(self):
+        "The id of the key to seal what is sent to us, None if it is in clear"
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        if self.sealed:
+            return Identity.get(self.company.id).encryption_kid
+
+    @property
     def tells_total(self):
         "Tell if somebody counts on the totals of the sealed invoices"
         return False
@@ -76,6 +84,12 @@ class Relation(metaclass=PoolMeta):
 
 class Identity(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.identity'
+
+    @property
+    def encryption_kid(self):
+        for key in self.keys:
+            if key.purpose == 'encryption' and not key.valid_to:
+                return key.kid
 
     def renew_encryption(self, revoked=None):
         """Replace the encryption key.  Those before it are kept: what was
@@ -114,16 +128,29 @@ class Peer(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.peer'
 
     def get_encryption_key(self):
-        "Return the public key to seal for, the last one of those that count"
+        """Return the public key to seal for: one that counts, among those
+        that the peer itself named if it did: a directory is the word of
+        another, who could name a key of its own"""
         time = naive(now())
-        keys = [k for k in self.keys
-            if k.purpose == 'encryption' and k.valid and k.valid_from <= time]
+        keys = [k for k in self.keys if k.purpose == 'encryption']
+        keys = [k for k in keys if k.announced] or keys
+        keys = [k for k in keys if k.valid and k.valid_from <= time]
         if not keys:
             raise SealKeyMissingError(gettext(
                     'cooperative_edi.msg_seal_key_missing',
                     peer=self.rec_name))
-        return max(keys, key=lambda k: (
-                not k.valid_to, k.valid_from, k.id)).public_key
+        return max(keys, key=lambda k: (not k.valid_to, -k.id)).public_key
+
+    def name_encryption_key(self, kid):
+        "Keep that the peer itself named the key to seal for"
+        for key in self.keys:
+            if key.purpose == 'encryption' and key.kid == kid and key.valid:
+                key.announced = True
+                key.save()
+                return
+        raise DocumentHeld(gettext(
+                'cooperative_edi.msg_seal_key_unknown',
+                peer=self.rec_name, key=kid))
 
 
 class Message(metaclass=PoolMeta):
@@ -318,3 +345,28 @@ class Message(metaclass=PoolMeta):
         if self.encrypted and (content_key := self.content_key):
             message = dataclasses.replace(message, content_key=content_key)
         return message
+
+
+class Document(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.document'
+
+    @classmethod
+    def receive_relation_proposal(cls, message, body):
+        if kid := cls._relation_body(message, body).sealed:
+            message.peer.name_encryption_key(kid)
+        return super().receive_relation_proposal(message, body)
+
+    @classmethod
+    def receive_relation_answer(cls, message, body):
+        answer = cls._relation_body(message, body)
+        if answer.agreed and answer.sealed:
+            message.peer.name_encryption_key(answer.sealed)
+        return super().receive_relation_answer(message, body)
+
+    @classmethod
+    def answer_message(cls, message, *args, **kwargs):
+        try:
+            return super().answer_message(message, *args, **kwargs)
+        except SealKeyMissingError:
+            # The answer could not be read either
+            return

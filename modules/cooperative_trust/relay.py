@@ -370,7 +370,7 @@ class Agreement(ModelSQL, ModelView):
         agreement = cls(
             uuid=uuid, proposer=sender, acceptor=recipient,
             community=common.get(named),
-            sealed=header.body.get('sealed') is True,
+            sealed=bool(cls._named(header, 'sealed')),
             state='proposed')
         agreement.save()
         return agreement
@@ -381,7 +381,7 @@ class Agreement(ModelSQL, ModelView):
                 and agreement.state == 'proposed'
                 and agreement.acceptor == sender):
             agreed = header.body.get('agreed') is True and (
-                header.body.get('sealed') is bool(agreement.sealed))
+                bool(cls._named(header, 'sealed')) == bool(agreement.sealed))
             agreement.state = 'agreed' if agreed else 'refused'
             agreement.save()
         return agreement

@@ -66,19 +66,19 @@ class SealedTestCase(unittest.TestCase):
 
     def test_proposal(self):
         "It refuses a sealed relation, with its reason, and takes another"
-        answer = self.propose(True)
+        answer = self.propose(sample.ENCRYPTION_KEY.kid)
         self.assertFalse(answer.agreed)
-        self.assertTrue(answer.sealed)
+        self.assertIsNone(answer.sealed)
         self.assertIn("in clear", answer.reason)
         self.assertEqual(self.partner.relations(THEM), [])
         self.relation = str(uuid.uuid4())
-        answer = self.propose(False)
+        answer = self.propose(None)
         self.assertTrue(answer.agreed)
         self.assertEqual(self.partner.relations(THEM), [self.relation])
 
     def test_document(self):
         "It refuses what is sealed as it refuses what it does not know"
-        self.propose(False)
+        self.propose(None)
         sealed, _ = seal.seal(self.envelope(), sample.ENCRYPTION_KEY.public)
         with self.assertRaises(Refused) as refused:
             self.post(sealed)

@@ -9,8 +9,8 @@ from .directory import Participant
 from .envelope import SEALED_KIND
 from .offer import ApprovalStatement
 from .record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, LONG_TEXT, TEXT, TIME,
-    UUID, Choice, Integer, Many, Nested, Optional, Record, Text, member)
+    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, KID, LONG_TEXT, TEXT,
+    TIME, UUID, Choice, Integer, Many, Nested, Optional, Record, Text, member)
 
 ROLES = Many(Choice('offerer', 'buyer'), key=str)
 STATES = [
@@ -20,22 +20,24 @@ STATES = [
 @dataclass(frozen=True)
 class RelationProposal(Record):
     """To trade by a route: the trust party, or directly when it is None.
-    replaces is the relation that goes on by another route; sealed tells that
-    what the documents say is encrypted to their receiver."""
+    replaces is the relation that goes on by another route; sealed is the id
+    of the key to encrypt documents for who proposes, None to send them in
+    clear."""
     relation: str = member(UUID)
     community: str = member(Optional(IDENTIFIER))
     trust_party: str = member(Optional(IDENTIFIER))
     replaces: str = member(Optional(UUID), default=None)
-    sealed: bool = member(FLAG, default=False)
+    sealed: str = member(Optional(KID), default=None)
 
 
 @dataclass(frozen=True)
 class RelationAnswer(Record):
-    "What is said to a proposal; sealed is what it says"
+    """What is said to a proposal; sealed is the id of the key to encrypt
+    documents for who answers, if they agree to encrypt them"""
     relation: str = member(UUID)
     agreed: bool = member(FLAG)
     reason: str = member(Optional(LONG_TEXT))
-    sealed: bool = member(FLAG, default=False)
+    sealed: str = member(Optional(KID), default=None)
 
 
 @dataclass(frozen=True)

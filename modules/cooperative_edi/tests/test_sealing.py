@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What the recipient alone reads"""
+import dataclasses
 import datetime as dt
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ from trycoton.protocol import canonical, envelope, evidence, seal, signature
 from trycoton.protocol.signature import EncryptionKey
 
 from .test_exchange import InstancesTestCase
-from .tools import invoice
+from .tools import invoice, now
 
 
 class SealingTestCase(InstancesTestCase):
@@ -37,6 +38,10 @@ class SealingTestCase(InstancesTestCase):
     def messages(self, instance, *names, kind='invoice', **where):
         return self.read(instance, *names, kind=kind, **where)
 
+    def kids(self, instance):
+        return [k.kid for k in instance.get('identity').get().keys
+            if k.purpose == 'encryption']
+
     def clear(self, instance, id_):
         "Return the document of the message as its owner reads it"
         return instance.do(
@@ -57,8 +62,9 @@ class SealingTestCase(InstancesTestCase):
                 (self.bruno, 'relation-answer')]:
             data, = self.messages(
                 instance, 'data', kind=kind, direction='out')
-            self.assertIs(
-                envelope.parse(bytes(data)).body['sealed'], True)
+            self.assertEqual(
+                envelope.parse(bytes(data)).body['sealed'],
+                instance.do(self.kids, instance)[-1])
 
     def test_other_answer(self):
         "Who answers for another relation than the sealed one refuses it"
@@ -73,7 +79,7 @@ class SealingTestCase(InstancesTestCase):
                 peer=self.peer(self.anne, self.bruno))
             return Document.receive_relation_answer(message, {
                     'relation': Relation(relation).uuid, 'agreed': True,
-                    'reason': None, 'sealed': False}).state
+                    'reason': None, 'sealed': None}).state
         self.assertEqual(self.anne.do(answer), 'refused')
 
     def test_exchange(self):
@@ -140,14 +146,48 @@ class SealingTestCase(InstancesTestCase):
             self.propose(self.anne, self.bruno)
         self.propose(self.bruno, self.anne)
         self.rest()
-        self.assertEqual(
-            self.read(self.anne, 'state', model='relation'), ['proposed'])
+        (state, error), = self.messages(
+            self.anne, 'state', 'error', kind='relation-proposal')
+        self.assertEqual(state, 'held')
+        self.assertIn("Update its directory", error)
+        self.meet(self.anne, self.bruno)
 
-        def agree():
-            Relation = self.anne.get('relation')
-            Relation.agree(Relation.search([]))
+        def retry():
+            Message = self.anne.get('message')
+            Message.retry(Message.search([('state', '=', 'held')]))
+        self.anne.do(retry)
+        self.rest()
+        self.assertEqual(
+            self.read(self.bruno, 'state', model='relation'), ['agreed'])
+
+    def test_named_key(self):
+        "Who publishes the directory cannot have us seal for its own key"
+        relation = self.agree()
+
+        def publish():
+            Identity = self.bruno.get('identity')
+            return Identity.get().participant()
+
+        def update(**values):
+            entry = dataclasses.replace(participant, **values)
+            self.anne.get('peer').update_from(self.anne.company, entry)
+        participant = self.bruno.do(publish)
+        signing, = [k for k in participant.keys if k.key.use == 'sig']
+        own, = [k for k in participant.keys if k.key.use == 'enc']
+        false = dataclasses.replace(
+            own, key=EncryptionKey.generate().public)
+        for keys in [(signing, own, false), (signing, false)]:
+            with self.subTest(count=len(keys)):
+                self.anne.do(lambda: update(keys=keys))
+                id_ = self.send(relation, f'F-{len(keys)}')
+                data, = self.read(self.anne, 'data', id=id_)
+                self.assertEqual(
+                    seal.kid_of(envelope.parse(bytes(data))), own.key.kid)
+        self.anne.do(lambda: update(keys=(
+                    signing, dataclasses.replace(own, revoked=now()),
+                    false)))
         with self.assertRaises(SealKeyMissingError):
-            self.anne.do(agree)
+            self.send(relation)
 
     def test_revoked_key(self):
         "Nothing is sealed for a key that is revoked or has ended"
@@ -272,11 +312,8 @@ class SealingTestCase(InstancesTestCase):
         def renew():
             self.bruno.get('identity').get().roll_over()
 
-        def kids():
-            return [k.kid for k in self.bruno.get('identity').get().keys
-                if k.purpose == 'encryption']
         self.bruno.do(renew)
-        old, new = self.bruno.do(kids)
+        old, new = self.bruno.do(self.kids, self.bruno)
         self.hasten(self.anne)
         self.rest()
         self.send(relation, 'F2')

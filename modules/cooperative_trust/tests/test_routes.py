@@ -54,7 +54,7 @@ class TrustRouteTestCase(RouteTestCase):
         self.assertEqual(response.status_code, status, response.data)
         return canonical.load(response.data)
 
-    def agree(self, community=COMMUNITY, agreed=True, sealed=False):
+    def agree(self, community=COMMUNITY, agreed=True, sealed=None):
         "Have the two agree on a relation by the trust party"
         relation = str(uuid.uuid4())
         for member, receiver, kind, body in [
@@ -188,13 +188,13 @@ class TrustRouteTestCase(RouteTestCase):
                         BUYER, 'relation-proposal', {
                             'relation': {}, 'community': None,
                             'trust_party': TRUST, 'replaces': None,
-                            'sealed': False}), 422),
+                            'sealed': None}), 422),
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': str(uuid.uuid4()),
                             'community': STRANGER,
                             'trust_party': TRUST, 'replaces': None,
-                            'sealed': False}), 403),
+                            'sealed': None}), 403),
                 ]:
             with self.subTest(receiver=message.receiver, status=status):
                 size = self.checkpoint().size
@@ -225,7 +225,7 @@ class TrustRouteTestCase(RouteTestCase):
             self.buyer, self.buyer.statement(SELLER, 'relation-proposal', {
                     'relation': str(uuid.uuid4()), 'community': None,
                     'trust_party': TRUST, 'replaces': None,
-                    'sealed': False}),
+                    'sealed': None}),
             HTTPStatus.FORBIDDEN)
 
     def test_community(self):

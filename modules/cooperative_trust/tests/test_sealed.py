@@ -358,7 +358,7 @@ class SealedTestCase(RelayTestCase):
         self.propose(self.anne, self.bruno)
         self.round(self.anne, self.clara)
         self.assertEqual(
-            self.clara.do(answer, {'agreed': True, 'sealed': False}),
+            self.clara.do(answer, {'agreed': True, 'sealed': None}),
             'refused')
 
     def test_not_its_own(self):

@@ -189,7 +189,7 @@ def messages():
         checkpoint=None, replaces=None, country=None)
     said = sample.statement(body={
             'relation': ID, 'community': None, 'replaces': None,
-            'sealed': False, 'trust_party': None})
+            'sealed': None, 'trust_party': None})
     application = sample.statement(
         kind='application', body=bodies()['Application'].to_json())
     for name, message in [
@@ -374,7 +374,8 @@ def bodies():
         'Record': world.messages[0].records[1],
         'RelationAnswer': statement.RelationAnswer(ID, True, None),
         'RelationEnd': statement.RelationEnd(ID),
-        'RelationProposal': statement.RelationProposal(ID, COMMUNITY, TRUST),
+        'RelationProposal': statement.RelationProposal(
+            ID, COMMUNITY, TRUST, sealed=sample.ENCRYPTION_KEY.kid),
         'Resignation': statement.Resignation("Je pars."),
         }
 
