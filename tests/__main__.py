@@ -125,21 +125,23 @@ def main():
     reasons = []
     begin = time.monotonic()
 
-    def report(name, output, passed, failed, skipped, why):
+    def report(name, seconds, output, passed, failed, skipped, why):
         if failed:
             print(output)
         print(
             f"{'FAILED' if failed else 'ok':6} {name}: {passed} passed, "
-            f"{failed} failed, {skipped} skipped", flush=True)
+            f"{failed} failed, {skipped} skipped in {seconds:.0f} s",
+            flush=True)
         totals.update(passed=passed, failed=failed, skipped=skipped)
         reasons.extend(why)
 
     def work(names):
         with tempfile.TemporaryDirectory() as cache:
             for name in names:
+                started = time.monotonic()
                 result = run(name, cache)
                 with lock:
-                    report(name, *result)
+                    report(name, time.monotonic() - started, *result)
 
     lock = threading.Lock()
     with ThreadPoolExecutor(options.processes) as executor:
