@@ -265,8 +265,6 @@ def _open(message, parts, content_key):
 
 def _document(content, header):
     message = Envelope(payload=content, **header)
-    if is_sealed(message):
-        raise Malformed("It is sealed twice.")
     if message.payload != content:
         raise Malformed("Not the bytes of a document alone.")
     return message

@@ -6,11 +6,13 @@ import unittest
 import zlib
 from dataclasses import replace
 from decimal import Decimal
+from unittest import mock
 
 from joserfc import jwe as jose
 from joserfc.jwk import OKPKey
 
-from trycoton.protocol import canonical, commission, envelope, seal
+from trycoton.protocol import (
+    canonical, commission, envelope, seal, signature)
 from trycoton.protocol.errors import (
     Malformed, ProtocolError, Rejected, UnknownKey)
 from trycoton.protocol.signature import (
@@ -57,12 +59,21 @@ class SealTestCase(unittest.TestCase):
             seal.unseal(message, keys)
 
     def header(self, **values):
-        "Return the sealed message with another header of its JWE"
-        header, *rest = parts(self.sealed)
-        header = {**json.loads(b64url_decode(header)), **values}
-        header = {n: v for n, v in header.items() if v is not None}
-        return with_jwe(self.sealed, '.'.join(
-                [b64url(json.dumps(header).encode()), *rest]))
+        """Return a sealed message with another header of its JWE, which its
+        sender has authenticated"""
+        dump = canonical.dump
+
+        def change(value):
+            if 'epk' in value:
+                value = {**value, **values}
+                value = {n: v for n, v in value.items() if v is not None}
+            return dump(value)
+        with mock.patch.object(canonical, 'dump', change):
+            return seal.seal(sample.envelope(), KEY.public).message
+
+    def test_header_is_its_own(self):
+        "Test what header() makes is opened when nothing is changed"
+        seal.unseal(self.header(), KEYS)
 
     def test_round(self):
         "Test the receiver reads what was sealed, of each form"
@@ -123,7 +134,8 @@ class SealTestCase(unittest.TestCase):
     def test_wrong_key(self):
         "Test nobody else opens it, not even under the same key id"
         self.refused(self.sealed, UnknownKey, {OTHER.kid: OTHER})
-        self.refused(self.sealed, Rejected, {KEY.kid: OTHER})
+        for wrong in [OTHER, sample.KEY]:
+            self.refused(self.sealed, Rejected, {KEY.kid: wrong})
         sealed, key = seal.seal(sample.envelope(), OTHER.public)
         self.refused(sealed, UnknownKey)
         header = json.loads(b64url_decode(parts(sealed)[0]))
@@ -198,11 +210,16 @@ class SealTestCase(unittest.TestCase):
                 ("ephemeral key of a signature", {
                         'epk': {'crv': 'Ed25519', 'kty': 'OKP', 'x': b64url(
                                 sample.KEY.public.data)}}),
+                ("ephemeral key with its use", {
+                        'epk': OTHER.public.to_jwk()}),
                 ("private ephemeral key", {
                         'epk': {'crv': 'X25519', 'kty': 'OKP', 'd': 'AAAA',
                             'x': b64url(OTHER.public.data)}}),
                 ]:
-            with self.subTest(name):
+            with self.subTest(name), mock.patch.object(
+                    signature.EncryptionKey, 'from_bytes',
+                    lambda data: OTHER):
+                # OTHER is the ephemeral key
                 self.refused(self.header(**values))
 
     def test_member_twice(self):
