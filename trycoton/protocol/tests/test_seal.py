@@ -11,8 +11,7 @@ from unittest import mock
 from joserfc import jwe as jose
 from joserfc.jwk import OKPKey
 
-from trycoton.protocol import (
-    canonical, commission, envelope, seal, signature)
+from trycoton.protocol import canonical, commission, envelope, seal, signature
 from trycoton.protocol.errors import (
     Malformed, ProtocolError, Rejected, UnknownKey)
 from trycoton.protocol.signature import (
