@@ -50,6 +50,10 @@ soak: $(VENV)/.test
 		tests.scenarios.test_postgresql
 	@TRYCOTON_FAULTS=$${TRYCOTON_FAULTS:-30} \
 		$(BIN)/python -m unittest -v tests.faults.test_faults
+	@TRYCOTON_KILLS=$${TRYCOTON_KILLS:-25} \
+		$(BIN)/python -m unittest -v tests.faults.test_log
+	@TRYCOTON_SOAK=1 \
+		$(BIN)/python -m unittest -v trycoton.protocol.tests.test_events
 	@TRYCOTON_FUZZ=$${TRYCOTON_FUZZ:-1800} \
 		$(BIN)/python -m unittest -v \
 		tests.partner.test_openapi.RoutesTestCase

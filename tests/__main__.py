@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The files that take longest, outside the modules
 SLOW = [
     'demo', 'federation', 'scenarios', 'partner', 'faults', 'browser',
-    'docker', 'instance']
+    'docker', 'foreign', 'instance']
 TIMEOUT = 14 * 60
 _COUNT = re.compile(r'^Ran (\d+) tests? in', re.MULTILINE)
 _RESULT = re.compile(r'^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$')

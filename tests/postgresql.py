@@ -59,7 +59,17 @@ class Postgres:
                 self.programs / 'initdb', '-D', data, '-U', self.user,
                 '-A', 'trust', '-E', 'UTF8', '--no-sync', '--locale', 'C'],
             check=True, stdout=subprocess.DEVNULL, **options)
-        with open(self.folder / 'log', 'wb') as log:
+        self._serve(data, options)
+
+    def restart(self):
+        "Start the server again, with nothing in its memory"
+        self.process.terminate()
+        self.process.wait()
+        self._serve(
+            self.folder / 'data', dict(cwd=self.folder, **self.account))
+
+    def _serve(self, data, options):
+        with open(self.folder / 'log', 'ab') as log:
             self.process = subprocess.Popen([
                     self.programs / 'postgres', '-D', data,
                     '-p', str(self.port), '-c', 'listen_addresses=127.0.0.1',

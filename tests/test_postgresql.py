@@ -12,7 +12,9 @@ from . import postgresql
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [
     'cooperative_trust.tests.test_concurrency',
+    'cooperative_trust.tests.test_mirror',
     'cooperative_trust.tests.test_routes',
+    'cooperative_trust.tests.test_serving',
     ]
 
 

@@ -65,7 +65,7 @@ class Partner:
                 'keys': self.published, 'created': canonical.now(),
                 'log': None, 'trust_parties': [], 'charter': None,
                 'roles': [], 'legal': self.legal, 'recovery': None,
-                'fee': None, 'commission': None})
+                'fee': None, 'commission': None, 'witness': None})
         return data, self.key.sign(data, 'trycoton-descriptor')
 
     # Whom we know
@@ -127,7 +127,8 @@ class Partner:
                 'state': 'active', 'keys': self.published, 'recovery': None,
                 'endpoint': self.endpoint,
                 'trust_parties': [trust_party] if trust_party else [],
-                'direct': True, 'legal': self.legal, 'log': None},
+                'direct': True, 'legal': self.legal, 'log': None,
+                'witness': None},
             'roles': sorted(roles),
             'charter': {
                 'version': value['charter']['version'],
@@ -363,7 +364,9 @@ class Partner:
         receipt = canonical.dump({
                 'message': header['id'], 'digest': said.digest,
                 'receiver': self.identifier, 'time': canonical.now(),
-                'status': 'stored'})
+                'status': 'stored',
+                # The partner reads no tiles: it has verified none
+                'checkpoint': None})
         answer = {
             'receipt': receipt.decode(),
             'signature': self.key.sign(receipt, 'trycoton-receipt')}
@@ -380,7 +383,14 @@ class Partner:
     def fetch(self, identifier):
         "Fetch what waits at a peer or a trust party; return how many came"
         peer = self.peer(identifier)
-        ids = self._ask(peer, 'GET', '/edi/mailbox')['messages']
+        count, query = 0, ''
+        while ids := self._ask(
+                peer, 'GET', f'/edi/mailbox{query}')['messages']:
+            self._fetch(peer, ids)
+            count, query = count + len(ids), f'?after={ids[-1]}'
+        return count
+
+    def _fetch(self, peer, ids):
         for id_ in ids:
             path = f'/edi/mailbox/{id_}'
             status, headers, data = self._call(peer, 'GET', path)
@@ -388,18 +398,16 @@ class Partner:
                 try:
                     _, answer = self.receive(data, headers[key.HEADER])
                 except Refused as exception:
-                    if exception.name in web.RETRY:
-                        continue
+                    # Given back to the mailbox if it may be taken later
                     answer = web.problem(exception)
                 self._call(
                     peer, 'POST', f'{path}/receipt', canonical.dump(answer))
-        return len(ids)
 
     def _call(self, peer, method, path, data=None):
-        path = web.urlsplit(peer['endpoint']).path + path
+        url = peer['endpoint'] + path
         token = self.key.token(
-            self.identifier, peer['identifier'], method, path)
-        url = web.urlsplit(peer['endpoint'])._replace(path=path).geturl()
+            self.identifier, peer['identifier'], method,
+            web.urlsplit(url).path)
         return web.call(
             method, url, data, Authorization=f'Bearer {token}')
 
@@ -415,8 +423,8 @@ class Partner:
         "Fetch and verify what the trust parties recorded of the messages"
         for row in self.store.messages():
             hop = self.peer(row['hop'])
-            if hop['kind'] == 'trust-party' and (
-                    len(json.loads(row['records'])) < 2):
+            if hop['kind'] == 'trust-party' and not (
+                    json.loads(row['records']).keys() & {*proof.CLOSING}):
                 self._keep_records(row, self._ask(
                         hop, 'GET', f"/trust/records/{row['id']}"))
 
@@ -430,6 +438,9 @@ class Partner:
                         name, row['id'], row['digest']):
                     raise Refused("the record of another message")
                 kept[name] = record
+                if event['reason']:
+                    self.store.change(row, error=' '.join(
+                            filter(None, [event['reason'], event['text']])))
         self.store.change(row, records=json.dumps(kept))
 
     # Taking effect

@@ -13,7 +13,9 @@ from .canonical import Refused, decode
 
 EVIDENCE = [
     'event', 'message', 'sender', 'recipient', 'digest', 'time', 'sequence',
-    'previous', 'signature', 'receipt']
+    'previous', 'signature', 'receipt', 'reason', 'text']
+# What ends the way of a message
+CLOSING = ['submission-rejection', 'delivery', 'delivery-failure']
 
 
 class Checkpoint(NamedTuple):

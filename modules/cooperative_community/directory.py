@@ -32,10 +32,21 @@ RENEWAL = dt.timedelta(days=15)
 RETRY = dt.timedelta(
     seconds=config.getint('cooperative', 'retry_min', default=60))
 RETRY_MAX = dt.timedelta(hours=6)
+# How long what is on its way may take: a key, a record
+PATIENCE = dt.timedelta(days=1)
 
 # The databases that met a key they did not know, and when each last asked
 _unknown_keys = set()
 _asked = {}
+
+
+# The memberships that a directory lists
+MEMBERSHIP_LISTED = {'pending_payment', 'active', 'suspended'}
+
+
+def _files(version, data, jws, prefix=''):
+    name = f'{prefix}directory-{version}'
+    return [(f'{name}.json', data), (f'{name}.jws', jws.encode())]
 
 
 class Directory(ModelSQL, ModelView):
@@ -81,6 +92,11 @@ class Directory(ModelSQL, ModelView):
         return f'directory-{self.version}.json'
 
     @property
+    def files(self):
+        "The directory and its signature, to keep as evidence"
+        return _files(self.version, bytes(self.data), self.signature)
+
+    @property
     def content(self):
         return directory.Directory.parse(bytes(self.data))
 
@@ -116,14 +132,15 @@ class Directory(ModelSQL, ModelView):
         hold(community)
         identity = community.identity
         last = cls.last(community)
+        participants = cls._participants(community, identity)
         content = directory.Directory(
             community=identity.identifier,
             version=last.version + 1 if last else 1,
             previous=last.digest if last else None,
             created=now(), expires=now() + LIFE,
-            participants=cls._participants(community, identity))
-        if last and not last._renewable and (
-                last.content.participants == content.participants):
+            participants=participants,
+            quorum=community.quorum_of(participants))
+        if last and not last._renewable and last.content.says(content):
             return last
         new = cls._store(community, content, identity.sign(
                 content.to_bytes(), signature.DIRECTORY))
@@ -197,12 +214,55 @@ class Directory(ModelSQL, ModelView):
         community.synchronised = naive(now())
         community.to_synchronise = False
         community.save()
+        last._watch()
+
+    def _watch(self):
+        "Raise or settle the alarms that depend on the time"
+        pool = Pool()
+        Alarm = pool.get('cooperative.edi.alarm')
+        community = self.community
+        Alarm.settle(['stale'], community.peer)
+        membership = community.membership
+        if not membership or membership.state not in MEMBERSHIP_LISTED:
+            Alarm.settle(['entry'], community.peer)
+        if self.record or not community.trust_parties:
+            Alarm.settle(['unlogged'], community.peer)
+        elif (naive(now()) - self.create_date > PATIENCE
+                and not Alarm.is_open('unlogged', community.peer)):
+            Alarm.raise_alarm(
+                community.company.id, 'unlogged',
+                f'{community.id} {self.version}',
+                'cooperative_community.msg_alarm_unlogged',
+                peer=community.peer, evidence=self.files,
+                community=community.rec_name, version=self.version)
+
+    @classmethod
+    def alarm(cls, community, exception):
+        """Raise the alarm of a directory that could not be taken, in a
+        transaction of its own"""
+        pool = Pool()
+        Alarm = pool.get('cooperative.edi.alarm')
+        last = cls.last(community)
+        if values := getattr(exception, 'alarm', None):
+            Alarm.raise_alarm(
+                community.company.id, peer=community.peer,
+                community=community.rec_name, **values)
+        if last and naive(now()) >= last.expires:
+            Alarm.raise_alarm(
+                community.company.id, 'stale',
+                f'{community.id} {last.version}',
+                'cooperative_community.msg_alarm_stale',
+                peer=community.peer, evidence=last.files,
+                community=community.rec_name, expires=str(last.expires),
+                error=str(exception))
 
     @classmethod
     def _refused(cls, community, error):
-        return DirectoryRefusedError(gettext(
+        exception = DirectoryRefusedError(gettext(
                 'cooperative_community.msg_directory_refused',
                 community=community.rec_name, error=str(error)))
+        exception.alarm = getattr(error, 'alarm', None)
+        return exception
 
     @classmethod
     def _take(cls, community, last, response):
@@ -216,10 +276,11 @@ class Directory(ModelSQL, ModelView):
         content = directory.Directory.parse(response.data)
         if content.community != community.peer.identifier:
             raise Rejected("The directory is of another community.")
+        if last:
+            last._check_next(content, jws)
         if content.expires <= now():
             raise Rejected("The directory has expired.")
         if last:
-            content.check_after(last.content)
             if content.digest == last.digest:
                 last._keep_record(response.headers.get(RECORD_HEADER))
                 return last
@@ -228,6 +289,23 @@ class Directory(ModelSQL, ModelView):
         new._keep_record(response.headers.get(RECORD_HEADER))
         Participant.update(community, content, last and last.content)
         return new
+
+    def _check_next(self, content, jws):
+        "Refuse a signed directory that cannot follow, with what shows it"
+        try:
+            content.check_after(self.content)
+        except Rejected as exception:
+            exception.alarm = {
+                'kind': 'directory',
+                'key': f'{self.digest} {content.digest}',
+                'text': 'cooperative_community.msg_alarm_directory',
+                'evidence': self.files + _files(
+                    content.version, content.to_bytes(), jws, 'refused-'),
+                'version': self.version,
+                'refused': content.version,
+                'error': str(exception),
+                }
+            raise
 
     def _keep_record(self, text):
         "Keep the record of the log that proves to hold the digest"
@@ -242,6 +320,9 @@ class Directory(ModelSQL, ModelView):
             if not self.record and record.proves(data):
                 record.record = data
                 record.save()
+                # Another log than ours would prove another directory
+                proof = Proof.parse(canonical.load(data)['proof'].encode())
+                trust_party.see_checkpoint(proof.checkpoint)
 
 
 class DirectoryRecord(ModelSQL, ModelView):
@@ -421,6 +502,7 @@ class Participant(ModelSQL, ModelView):
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
         own = community.identity
+        cls._watch_own(community, content, known)
         participants = {p.peer.identifier: p for p in community.participants}
         to_save, alarms = [], cls._alarms(own, content)
         for item in content.participants:
@@ -432,6 +514,7 @@ class Participant(ModelSQL, ModelView):
                 continue
             peer = Peer.get(community.company.id, item.identifier)
             if peer and not peer.may_become(item):
+                cls._raise_keys(community, peer, item)
                 alarms.append(gettext(
                         'cooperative_community.msg_alarm_peer',
                         peer=peer.rec_name))
@@ -467,6 +550,85 @@ class Participant(ModelSQL, ModelView):
                     peer.state = state
                     break
             peer.save()
+
+    @classmethod
+    def _evidence(cls, community):
+        "The last two directories of the community, the new one first"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        return [f for d in Directory.search([
+                    ('community', '=', community),
+                    ], order=[('version', 'DESC')], limit=2)
+            for f in d.files]
+
+    @classmethod
+    def _raise_keys(cls, community, peer, item):
+        "Raise the alarm of keys that the peer itself has not announced"
+        pool = Pool()
+        Alarm = pool.get('cooperative.edi.alarm')
+        known = {k.kid for k in peer.keys}
+        kids = sorted({k.key.kid for k in item.keys} - known)
+        Alarm.raise_alarm(
+            community.company.id, 'keys', ' '.join([peer.identifier, *kids]),
+            'cooperative_community.msg_alarm_peer_keys', peer=peer,
+            evidence=cls._evidence(community), community=community.rec_name,
+            peer_name=peer.rec_name, keys=', '.join(kids))
+
+    @classmethod
+    def _watch_own(cls, community, content, known):
+        "Raise or settle the alarm of what is said of the company itself"
+        pool = Pool()
+        Alarm = pool.get('cooperative.edi.alarm')
+        own = community.identity
+        values = {
+            'community': community.rec_name,
+            'identifier': own.identifier,
+            'version': content.version,
+            }
+        if content.participant(own.identifier):
+            kids = cls._wrong_keys(own, content)
+            if not kids:
+                Alarm.settle(['entry'], community.peer)
+                return
+            key = ' '.join([str(community.id), *sorted(kids)])
+            text = 'msg_alarm_own_keys'
+            values['keys'] = ', '.join(sorted(kids))
+        else:
+            membership = community.membership
+            if (not known or not known.participant(own.identifier)
+                    or not membership
+                    or membership.state not in MEMBERSHIP_LISTED):
+                return
+            key = f'{community.id} {content.version}'
+            text = 'msg_alarm_own_entry'
+        Alarm.raise_alarm(
+            community.company.id, 'entry', key,
+            f'cooperative_community.{text}', peer=community.peer,
+            evidence=cls._evidence(community), **values)
+
+    @classmethod
+    def _wrong_keys(cls, identity, content):
+        """Return the ids of the keys with which the directory is wrong of
+        the company: those it never had, and those that it has, or revoked,
+        for long"""
+        participant = content.participant(identity.identifier)
+        published = {
+            k.key.kid for k in participant.keys if not k.revoked}
+        recovery = participant.recovery
+        keys = {k.kid: k for k in identity.keys}
+        wrong = published | ({recovery.kid} if recovery else set())
+        wrong -= keys.keys()
+        since = naive(content.created) - PATIENCE
+        for kid, key in keys.items():
+            if key.purpose != 'signing':
+                continue
+            if key.revoked:
+                if key.revoked < since and kid in published:
+                    wrong.add(kid)
+            elif (not key.valid_to and key.valid_from < since
+                    and kid not in published):
+                wrong.add(kid)
+        return wrong
 
     @classmethod
     def _alarms(cls, identity, content):
@@ -537,7 +699,7 @@ def synchronise_due(database):
                 database, _synchronise, id_, client.get(url, headers))
         except (client.ClientError, UserError) as exception:
             logger.warning("directory of %s: %s", database, exception)
-            transact(database, _give_up, id_)
+            transact(database, _give_up, id_, exception)
 
 
 def _to_synchronise():
@@ -569,7 +731,10 @@ def _synchronise(id_, response):
     Directory.synchronise(_community(id_), response)
 
 
-def _give_up(id_):
+def _give_up(id_, exception):
     pool = Pool()
     Community = pool.get('cooperative.community')
-    Community.write([Community(id_)], {'to_synchronise': False})
+    Directory = pool.get('cooperative.community.directory')
+    community = _community(id_)
+    Community.write([community], {'to_synchronise': False})
+    Directory.alarm(community, exception)

@@ -50,3 +50,7 @@ class StatementRefusedError(UserError):
 
 class AccountMissingError(UserError):
     pass
+
+
+class PolicyMissingError(UserError):
+    pass

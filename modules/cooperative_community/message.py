@@ -46,9 +46,9 @@ class Message(metaclass=PoolMeta):
         return super()._path()
 
     @classmethod
-    def receive(cls, data, jws):
+    def _find_signers(cls, jws):
         try:
-            return super().receive(data, jws)
+            return super()._find_signers(jws)
         except Problem as problem:
             if problem.name == 'unknown-key':
                 database = Transaction().database.name

@@ -31,6 +31,23 @@ class Peer(metaclass=PoolMeta):
         published = {k.key.kid for k in participant.keys}
         return self.kind != 'participant' or not known or published <= known
 
+    def announce_keys(self, announcement, kid):
+        pool = Pool()
+        Alarm = pool.get('cooperative.edi.alarm')
+        Directory = pool.get('cooperative.community.directory')
+        Participant = pool.get('cooperative.community.participant')
+        super().announce_keys(announcement, kid)
+        if self.kind != 'participant':
+            return
+        peer = self.__class__(self.id)
+        for participant in Participant.search([('peer', '=', peer.id)]):
+            last = Directory.last(participant.community)
+            item = last and last.content.participant(peer.identifier)
+            if item and not peer.may_become(item):
+                return
+        # What a directory said before the peer did was true
+        Alarm.settle(['keys'], peer)
+
     def participant(self, roles=(), state='active'):
         "Return what a directory says of the peer"
         return Participant(
@@ -70,6 +87,34 @@ class Peer(metaclass=PoolMeta):
             identifier=self.identifier, name=self.name,
             endpoint=self.endpoint or None, keys=self.published_keys(),
             log=self.log_key or None)
+
+
+class Relation(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.relation'
+
+    @classmethod
+    def without_route(cls, table):
+        """The relation loses its route as well when the directory of its
+        community does not name the trust party any more"""
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        Participant = pool.get('cooperative.community.participant')
+        community = Community.__table__()
+        participant = Participant.__table__()
+        participants = participant.join(
+            community, condition=participant.community == community.id)
+        known = participants.select(
+            community.peer,
+            where=(community.peer == table.community)
+            & (community.role == 'member'))
+        named = participants.select(
+            participant.peer,
+            where=(community.peer == table.community)
+            & (participant.state == 'active'))
+        return super().without_route(table) | (
+            (table.state == 'agreed')
+            & table.community.in_(known)
+            & ~table.trust_party.in_(named))
 
 
 class Document(metaclass=PoolMeta):

@@ -11,7 +11,8 @@ from trytond.protocols.wrappers import (
 from trytond.transaction import Transaction
 from trytond.wsgi import app
 
-from cooperative_edi.http import Problem, problems, respond, respond_cached
+from cooperative_edi.http import (
+    Problem, body, problems, respond, respond_cached)
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.directory import RECORD_HEADER
@@ -57,7 +58,7 @@ def directory(request, pool):
 def applications(request, pool):
     _limit(pool.database_name, request.remote_addr)
     known, answer = transact(
-        pool.database_name, _receive, request.get_data(),
+        pool.database_name, _receive, body(request),
         request.headers.get(signature.SIGNATURE_HEADER, ''))
     return respond(
         canonical.dump(answer),

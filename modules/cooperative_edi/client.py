@@ -8,6 +8,7 @@ redirections are not followed.
 """
 import http.client
 import ipaddress
+import re
 import socket
 import threading
 from urllib.parse import urlsplit
@@ -20,8 +21,16 @@ from .exceptions import AddressRefusedError, CommunicationError
 TIMEOUT = 30
 DEADLINE = 120
 MAX_SIZE = 32 * 1024 * 1024
+# The other ports below stand for services that are none of ours
+PORTS = {80, 443}
+PRIVILEGED = 1024
 # Addresses of IPv4 behind a translator (RFC 6052)
 TRANSLATED = ipaddress.ip_network('64:ff9b::/96')
+# What the module ipaddress takes for public and nobody has: of translators,
+# of relays, of documentation (RFC 6890, RFC 7526, RFC 8215, RFC 9637)
+NOBODY = [ipaddress.ip_network(n) for n in [
+        '192.0.0.0/24', '192.88.99.0/24', '64:ff9b:1::/48', '3fff::/20']]
+_printable = re.compile(r'[!-\[\]-~]+')
 
 
 class ClientError(Exception):
@@ -74,9 +83,16 @@ def _networks():
 
 def _allowed(address):
     addresses = _embedded(ipaddress.ip_address(address))
-    return all(
-        _local(a) or (a.is_global and not a.is_multicast)
-        for a in addresses)
+    return all(_local(a) or _public(a) for a in addresses)
+
+
+def _public(address):
+    "Tell if the address may be of somebody on the internet"
+    return (address.is_global
+        and not address.is_multicast
+        and (not address.is_reserved or address in TRANSLATED)
+        and not getattr(address, 'is_site_local', False)
+        and not any(address in network for network in NOBODY))
 
 
 def _local(address):
@@ -100,8 +116,13 @@ def resolve(url):
     "Return the parts of the url and the only address to connect to"
     try:
         parts = urlsplit(url)
-        port = parts.port or {'http': 80, 'https': 443}[parts.scheme]
-        if not parts.hostname:
+        port = {'http': 80, 'https': 443}[parts.scheme]
+        if parts.port is not None:
+            port = parts.port
+        if (not parts.hostname or '@' in parts.netloc
+                # urlsplit() would drop some of them
+                or not _printable.fullmatch(url)
+                or port < PRIVILEGED and port not in PORTS):
             raise ValueError(url)
         infos = socket.getaddrinfo(
             parts.hostname, port, type=socket.SOCK_STREAM)

@@ -11,6 +11,8 @@ import json
 import logging
 import re
 import threading
+import time
+from collections import deque
 from email.utils import parsedate_to_datetime
 
 import trytond.config as config
@@ -30,11 +32,17 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 PAUSE = 60
+PAGE = 100
+# To how many hops is sent at once
+LANES = 8
+# How many seconds a round waits for all, and one hop is given in a round
+PATIENCE, LANE = 5, 30
 SKEW = dt.timedelta(seconds=2)
 TEXT_MAX = 1000
 STARTED = dt.datetime.now()
 
 _couriers = {}
+_busy = set()
 _lock = threading.Lock()
 
 
@@ -106,6 +114,8 @@ def exchange(database):
         _attempt(check_payloads, database)
         _attempt(send_due, database)
     _attempt(fetch_records, database)
+    _attempt(Message.watch, database)
+    _attempt(settle_refusals, database)
 
 
 def _attempt(step, *args):
@@ -167,10 +177,56 @@ def _check(database, id_):
 
 
 def send_due(database):
-    "Post what is due, in order: a peer that does not answer waits"
+    """Post what is due, to each hop in order: one that does not answer waits,
+    and one that is slow is left alone with what is for it"""
     Message = Pool(database).get('cooperative.edi.message')
-    for id_ in transact(database, Message.to_send, readonly=True):
-        _attempt(_send, database, id_)
+    lanes = {}
+    for id_, hop in transact(database, Message.to_send, readonly=True):
+        if (database, hop) not in _busy:
+            lanes.setdefault(hop, []).append(id_)
+    if database == ':memory:':  # which belongs to its thread
+        for ids in lanes.values():
+            _send_all(database, ids)
+        return
+    lanes, errors = deque(lanes.items()), []
+    threads = [
+        threading.Thread(
+            target=_send_lanes, args=[database, lanes, errors], daemon=True)
+        for _ in range(min(LANES, len(lanes)))]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    for error in errors:
+        raise error
+
+
+def _send_lanes(database, lanes, errors):
+    "Send what is for one hop after the other, as long as any is left"
+    start = time.monotonic()
+    while lanes:
+        try:
+            hop, ids = lanes.popleft()
+        except IndexError:
+            break
+        _busy.add((database, hop))
+        try:
+            _send_all(database, ids)
+        except BaseException as exception:
+            errors.append(exception)
+        finally:
+            _busy.discard((database, hop))
+    if time.monotonic() - start > PATIENCE:
+        # The round went on without it
+        wake(database)
+
+
+def _send_all(database, ids):
+    end = time.monotonic() + LANE
+    for id_ in ids:
+        if time.monotonic() < end:
+            _attempt(_send, database, id_)
 
 
 def _send(database, id_):
@@ -193,9 +249,7 @@ def fetch_mailboxes(database):
     count = 0
     for id_ in transact(database, Peer.to_fetch_from, readonly=True):
         try:
-            response = call(database, id_, 'GET', '/edi/mailbox')
-            names = parse_answer(response.data).get('messages', [])
-            for name in names if isinstance(names, list) else []:
+            for name in _waiting_at(database, id_):
                 if _fetch(database, id_, name):
                     count += 1
         except client.Refused as exception:
@@ -206,6 +260,26 @@ def fetch_mailboxes(database):
     return count
 
 
+def _waiting_at(database, peer):
+    "Yield the ids of what waits at the peer, page by page"
+    known, query = set(), ''
+    while True:
+        response = call(
+            database, peer, 'GET', f'/edi/mailbox?limit={PAGE}{query}')
+        names = parse_answer(response.data).get('messages')
+        new = [n for n in names if _is_uuid(n) and n not in known] \
+            if isinstance(names, list) else []
+        yield from new
+        if len(new) < PAGE:
+            return
+        known.update(new)
+        query = f'&after={new[-1]}'
+
+
+def _is_uuid(name):
+    return isinstance(name, str) and re.fullmatch('[0-9a-f-]{36}', name)
+
+
 def _silent(peer):
     Pool().get('cooperative.edi.peer')(peer).silent()
 
@@ -214,8 +288,6 @@ def _fetch(database, peer, name):
     "Tell if the message that waits at the peer was stored, or refuse it"
     Message = Pool(database).get('cooperative.edi.message')
     path = f'/edi/mailbox/{name}'
-    if not re.fullmatch('[0-9a-f-]{36}', str(name)):
-        return False
     response = call(database, peer, 'GET', path)
     try:
         answer = transact(
@@ -230,19 +302,22 @@ def _fetch(database, peer, name):
 
 
 def _refuse(database, peer, path, problem):
-    "Say what is refused for good, and leave the rest for another time"
+    "Say what is refused for good, and give the rest back for another time"
     logger.warning("refused %s: %s %s", path, problem.name, problem.detail)
     Refusal = Pool(database).get('cooperative.edi.refusal')
     Refusal.count_problem(database, problem, None, f'GET {path}')
-    if not problem.retry and problem.status < 500:
-        call(database, peer, 'POST', f'{path}/receipt',
-            canonical.dump(problem.body))
+    call(database, peer, 'POST', f'{path}/receipt',
+        canonical.dump(problem.body))
 
 
 def _receive(data, jws):
     Message = Pool().get('cooperative.edi.message')
     message, _ = Message.receive(data, jws)
     return {'id': message.id, **message.answer}
+
+
+def settle_refusals(database):
+    Pool(database).get('cooperative.edi.refusal').settle(database)
 
 
 def fetch_records(database):
@@ -257,7 +332,8 @@ def fetch_records(database):
             response = call(database, peer_id, 'GET', path)
         except client.Refused as exception:
             logger.info("record: %s", exception)
-            transact(database, Message.prove_later, id_)
+            transact(
+                database, Message.not_proven, id_, exception.response.status)
         except client.ClientError as exception:
             logger.info("record: %s", exception)
             transact(database, Message.prove_later, id_)
@@ -270,15 +346,15 @@ def fetch_records(database):
 def call(database, peer, method, path, data=None, headers=None):
     """Return the Response of the peer to an authenticated request.
     Raise ClientError unless it succeeds.  Outside any transaction."""
-    def request(time=None):
+    def request(clock=None):
         url, authorization = transact(
-            database, _authorization, peer, method, path, time,
+            database, _authorization, peer, method, path, clock,
             readonly=True)
         return url, client.request(
             method, url, data, {**(headers or {}), **authorization})
     url, response = request()
-    if response.status == 401 and (time := _clock(response)):
-        url, response = request(time)
+    if response.status == 401 and (clock := _clock(response)):
+        url, response = request(clock)
     if response.status >= 400:
         raise client.Refused(url, problem(response), response)
     return response
@@ -287,22 +363,22 @@ def call(database, peer, method, path, data=None, headers=None):
 def _clock(response):
     "Return the time of the peer, if its clock is not ours"
     try:
-        time = parsedate_to_datetime(response.headers['Date'])
-        skew = abs(time - now())
+        clock = parsedate_to_datetime(response.headers['Date'])
+        skew = abs(clock - now())
     except (TypeError, ValueError):
         return
     if skew > SKEW:
-        return time
+        return clock
 
 
-def _authorization(peer, method, path, time):
+def _authorization(peer, method, path, clock):
     pool = Pool()
     Identity = pool.get('cooperative.edi.identity')
     Peer = pool.get('cooperative.edi.peer')
     peer = Peer(peer)
     identity = Identity.get(peer.company.id)
     url = (peer.endpoint or '') + path
-    return url, authorization(identity, peer, method, url, time)
+    return url, authorization(identity, peer, method, url, clock)
 
 
 def parse_answer(data):

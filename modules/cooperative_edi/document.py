@@ -454,14 +454,15 @@ class Document(Model):
         "Tell the sender that the message took effect, or why it did not"
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        if not message.relation:
+        relation = cls.answer_relation(message)
+        if not relation:
             # What nobody signed as well
             return
         lines = ()
         if line_code:
             lines = (ubl.MessageLevelResponseLine('NA', line_code, text),)
         return Message.send(
-            message.relation,
+            relation,
             ubl.MessageLevelResponse(
                 number=f'{message.uuid}-{code}',
                 date=today(message.company),
@@ -469,6 +470,11 @@ class Document(Model):
                 receiver=cls.party(message.peer),
                 document=message.uuid, code=code, text=text, lines=lines),
             origin=message.origin, answers=message)
+
+    @classmethod
+    def answer_relation(cls, message):
+        "Return the relation by which the message is answered, or None"
+        return message.relation
 
     @classmethod
     def receive_message_level_response(cls, message, document):

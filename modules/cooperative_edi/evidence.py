@@ -2,7 +2,7 @@
 # this repository contains the full copyright notices and license terms.
 """What a third person needs to verify a deal without us"""
 from dataclasses import fields as members
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -69,6 +69,24 @@ class Message(metaclass=PoolMeta):
         return sorted(found, key=lambda m: m.id)
 
     @classmethod
+    def deal_of(cls, records):
+        "Return the messages of the deals of the records of one model"
+        if records and isinstance(records[0], cls):
+            messages = list(records)
+        else:
+            messages = cls.search([
+                    ('origin', 'in', [str(r) for r in records]),
+                    ])
+        return cls.deal(messages)
+
+    @staticmethod
+    def evidence_name(messages):
+        "Return the name of the evidence file of the messages"
+        number = next(
+            (m.document_number for m in messages if m.document_number), '')
+        return f"{number or 'messages'}.evidence"
+
+    @classmethod
     def evidence(cls, messages):
         "Return the bytes of the evidence file of the messages"
         pool = Pool()
@@ -98,17 +116,21 @@ class Message(metaclass=PoolMeta):
         return [], []
 
     def _signed_message(self):
-        records = [
+        message = evidence.SignedMessage(
+            data=bytes(self.data), signature=self.signature,
+            records=self._records())
+        if self.receipt and not message.is_closed:
+            message = replace(message, receipt=evidence.Signed(
+                    data=bytes(self.receipt),
+                    signature=self.receipt_signature))
+        return message
+
+    def _records(self):
+        "Return the Records of the events of the message, in their order"
+        return [
             Record.from_json(canonical.load(bytes(data)))
             for data in [self.submission_record, self.delivery_record]
             if data]
-        receipt = None
-        if self.receipt and len(records) < len(evidence.entry.EVENTS):
-            receipt = evidence.Signed(
-                data=bytes(self.receipt), signature=self.receipt_signature)
-        return evidence.SignedMessage(
-            data=bytes(self.data), signature=self.signature,
-            receipt=receipt, records=records)
 
 
 class EvidenceExport(Wizard):
@@ -124,24 +146,10 @@ class EvidenceExport(Wizard):
     def transition_export(self):
         pool = Pool()
         Message = pool.get('cooperative.edi.message')
-        messages = self._messages()
+        messages = Message.deal_of(self.records)
         self.result.file = Message.evidence(messages)
-        number = next(
-            (m.document_number for m in messages if m.document_number), '')
-        self.result.name = f"{number or 'messages'}.evidence"
+        self.result.name = Message.evidence_name(messages)
         return 'result'
-
-    def _messages(self):
-        "Return the messages of the deals of the selected records"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
-        if self.model == Message:
-            messages = list(self.records)
-        else:
-            messages = Message.search([
-                    ('origin', 'in', [str(r) for r in self.records]),
-                    ])
-        return Message.deal(messages)
 
     def default_result(self, fields):
         file = self.result.file

@@ -1,7 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 from trytond.exceptions import UserError
-from trytond.model.exceptions import ValidationError
+from trytond.model.exceptions import AccessError, ValidationError
 
 
 class KeyMissingError(UserError):
@@ -52,6 +52,22 @@ class RelationMissingError(UserError):
     pass
 
 
+class WitnessKeyError(UserError):
+    pass
+
+
+class WitnessAddressError(UserError):
+    pass
+
+
+class WitnessLogInvalid(ValidationError):
+    pass
+
+
+class WitnessModifyError(AccessError):
+    pass
+
+
 class EvidenceError(UserError):
     pass
 
@@ -61,6 +77,10 @@ class SealKeyMissingError(UserError):
 
 
 class SealRelationError(UserError):
+    pass
+
+
+class AlarmModifyError(AccessError):
     pass
 
 

@@ -21,6 +21,7 @@ PROGRESS = [
     ('waiting', "To Send"),
     ('sent', "Sent"),
     ('recorded', "Recorded"),
+    ('undelivered', "Not Delivered"),
     ('delivered', "Delivered"),
     ('opened', "Read"),
     ('answered', "Answered"),
@@ -56,7 +57,7 @@ def in_words(document):
 def visual(name):
     "Return the colour of the progress of that name"
     state = Eval(name)
-    return If(state.in_(['refused', 'failed']), 'danger',
+    return If(state.in_(['refused', 'failed', 'undelivered']), 'danger',
         If(state.in_(['held', 'parked', 'cancelled']), 'warning',
             If(state.in_(['answered', 'opened']), 'success',
                 If(state == 'waiting', 'muted', ''))))
@@ -103,6 +104,7 @@ class Message(metaclass=PoolMeta):
             (table.direction == 'in', 'received'),
             (table.state.in_(['waiting', 'cancelled']), table.state),
             (answered, 'answered'),
+            (table.failure != Null, 'undelivered'),
             (table.opened != Null, 'opened'),
             (table.receipt != Null, 'delivered'),
             (table.submission_record != Null, 'recorded'),
@@ -159,6 +161,7 @@ class Message(metaclass=PoolMeta):
                             trust_party=(self.trust_party.rec_name
                                 if self.trust_party else ''),
                             party=self._reader)))
+        lines += [(e.time, e.in_words) for e in self.events]
         for answer in self.answers_received:
             if text := answer.answer_in_words:
                 lines.append((answer.created, text.replace('\n', " – ")))

@@ -35,6 +35,7 @@ class Problem(Exception):
     sentence for the person who reads the log of the sender.
     peer is the id of whose key signed, message and evidence of what was
     received before and what contradicts it: bytes, digest and signature.
+    record is what a trust party proves of its refusal.
     """
 
     def __init__(self, name, title, detail=None):
@@ -47,7 +48,8 @@ class Problem(Exception):
         self.title = title
         self.detail = detail
         self.retry = RETRY if again else None
-        self.peer = self.message = self.evidence = None
+        self.headers = {}
+        self.peer = self.message = self.evidence = self.record = None
 
     @classmethod
     def signature(cls, exception):
@@ -64,7 +66,9 @@ class Problem(Exception):
 
     @classmethod
     def malformed(cls, exception):
-        return cls('malformed', "The message is refused.", str(exception))
+        path = getattr(exception, 'path', None)
+        return cls('malformed', "The message is refused.",
+            f"{path}: {exception}" if path else str(exception))
 
     @classmethod
     def too_large(cls, size):
@@ -79,6 +83,29 @@ class Problem(Exception):
     @classmethod
     def not_found(cls, name):
         return cls('not-found', "There is no such thing here.", name)
+
+    @classmethod
+    def not_a_request(cls, exception):
+        return cls('not-a-request', "The request is refused.", str(exception))
+
+    @classmethod
+    def unknown_log(cls, origin):
+        return cls('unknown-log', "The log is not witnessed here.", origin)
+
+    @classmethod
+    def not_log(cls, detail):
+        return cls('not-log', "The log did not sign the checkpoint.",
+            str(detail))
+
+    @classmethod
+    def inconsistent(cls, exception):
+        return cls('inconsistent', "The log does not prove that it grew.",
+            str(exception))
+
+    @classmethod
+    def erased(cls, name):
+        return cls('erased',
+            "It was erased here: the parties keep it with its proofs.", name)
 
     @classmethod
     def not_sender(cls, identifier):
@@ -109,6 +136,11 @@ class Problem(Exception):
         return cls('forbidden', "This is not for the caller.", detail)
 
     @classmethod
+    def closed(cls, uuid):
+        return cls(
+            'closed', "The message was closed as not delivered.", uuid)
+
+    @classmethod
     def conflict(cls, uuid):
         return cls(
             'conflict', "Another message has the same identifier.", uuid)
@@ -127,6 +159,26 @@ class Problem(Exception):
     def overload(cls, detail):
         return cls('overload', "There are too many requests.", detail)
 
+    @classmethod
+    def encoded(cls, encoding):
+        return cls('encoding', "The message is to be sent as it is.",
+            f"The encoding {encoding} is not accepted.")
+
+    @classmethod
+    def leased(cls, uuid, seconds):
+        problem = cls(
+            'leased', "Another one has just fetched the message.", uuid)
+        problem.retry = seconds
+        return problem
+
+    @classmethod
+    def quota(cls, seconds, headers):
+        problem = cls('quota', "The quota is used up.",
+            f"Try again in {seconds} seconds.")
+        problem.retry = seconds
+        problem.headers = headers
+        return problem
+
     @property
     def body(self):
         body = {
@@ -136,12 +188,15 @@ class Problem(Exception):
             }
         if self.detail:
             body['detail'] = self.detail
+        if self.record:
+            body['record'] = self.record
         return body
 
     def response(self):
         response = Response(
             canonical.dump(self.body), status=self.status,
             content_type=problem.MEDIA_TYPE)
+        response.headers.update(self.headers)
         if self.retry:
             response.headers['Retry-After'] = str(self.retry)
         return response
@@ -168,15 +223,25 @@ def problems(func):
             # Nothing of our inside goes to the sender, who tries again
             logger.critical("%s", request, exc_info=True)
             return Problem.internal().response()
-        logger.warning(
-            "refused %s %s from %s: %s %s", request.method, request.path,
-            request.remote_addr, problem.name, problem.detail)
         Refusal = pool.get('cooperative.edi.refusal')
-        Refusal.count_problem(
-            pool.database_name, problem, request.remote_addr,
-            f'{request.method} {request.path}')
+        if Refusal.count_problem(
+                pool.database_name, problem, request.remote_addr,
+                f'{request.method} {request.path}'):
+            logger.warning(
+                "refused %s %s from %s: %s %s", request.method,
+                request.path, request.remote_addr, problem.name,
+                problem.detail)
         return problem.response()
     return wrapper
+
+
+def body(request):
+    "Return the bytes that were posted.  Raise Problem if they are encoded."
+    encoding = request.headers.get('Content-Encoding', 'identity')
+    if encoding.strip().lower() not in {'', 'identity'}:
+        # Nothing is ever inflated: a few bytes could fill the memory
+        raise Problem.encoded(encoding)
+    return request.get_data()
 
 
 def respond(data, jws=None, status=HTTPStatus.OK,
@@ -223,6 +288,7 @@ def authenticate(request):
         peer = Peer.get(company, claims['iss'])
         if not _use(peer, claims):
             raise Problem.token("the token was used before")
+        peer.admit_request()
         Transaction().set_context(company=company)
         return identity, peer
     raise Problem.token(error)
@@ -246,5 +312,5 @@ def authorization(identity, peer, method, url, time=None):
 
 
 __all__ = [
-    'Problem', 'problems', 'respond', 'respond_cached', 'authenticate',
-    'authorization']
+    'Problem', 'problems', 'body', 'respond', 'respond_cached',
+    'authenticate', 'authorization']

@@ -263,6 +263,9 @@ class Identity(ModelSQL, ModelView):
     def log_key(self):
         "Return the verifier key of the log kept here, if any"
 
+    def witness_key(self):
+        "Return the verifier key of the witness kept here, if any"
+
     def descriptor(self, **values):
         "Return the descriptor of the company and its signature"
         descriptor = Descriptor(
@@ -270,7 +273,8 @@ class Identity(ModelSQL, ModelView):
             kind=self.kind, endpoint=self.endpoint or None,
             keys=self.published_keys(), recovery=self.recovery_key(),
             created=now(), log=self.log_key(),
-            legal=self.party.edi_legal(), **values)
+            legal=self.party.edi_legal(), witness=self.witness_key(),
+            **values)
         data = descriptor.to_bytes()
         return data, self.sign(data, signature.DESCRIPTOR)
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import uuid
+from math import ceil
 from typing import NamedTuple
 
 import trytond.config as config
@@ -15,7 +16,7 @@ from trytond.pyson import Eval, If
 from trytond.tools import firstline
 from trytond.transaction import Transaction, without_check_access
 
-from trycoton.protocol import envelope, signature, ubl
+from trycoton.protocol import envelope, problem, signature, ubl
 from trycoton.protocol.entry import Record
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
 from trycoton.protocol.receipt import Receipt
@@ -31,6 +32,10 @@ from .transaction import hold
 FETCH_INTERVAL = config.getint('cooperative', 'fetch', default=60)
 RETRY_LAST = dt.timedelta(days=5)
 PARK_LAST = dt.timedelta(days=5)
+# How long who fetches a message has it alone
+LEASE = dt.timedelta(minutes=5)
+# How many messages a mailbox shows at a time
+PAGE, PAGE_MAX = 100, 1000
 KINDS = [
     ('catalogue', "Catalogue"),
     ('order', "Order"),
@@ -167,6 +172,12 @@ class Message(Workflow, ModelSQL, ModelView):
             })
     attempts = fields.Integer("Attempts", readonly=True)
     next_attempt = fields.DateTime("Not Before", readonly=True)
+    leased_until = fields.DateTime("Leased Until", readonly=True,
+        states={
+            'invisible': ~Eval('leased_until') | (Eval('state') != 'waiting'),
+            },
+        help="The recipient has fetched the message and did not say yet what "
+        "became of it: until then it is not shown to it again.")
     due = fields.Function(fields.DateTime(
             "Next Attempt",
             states={
@@ -387,7 +398,7 @@ class Message(Workflow, ModelSQL, ModelView):
             relation=relation.uuid if relation else None,
             correlation=self.answers.uuid if self.answers else None,
             via=trust_party.identifier if trust_party else None,
-            checkpoint=trust_party.checkpoint if trust_party else None,
+            checkpoint=trust_party.known_checkpoint if trust_party else None,
             country=getattr(identity.party.edi_legal(), 'country', None),
             **values)
         self.created = self.next_attempt = naive(created)
@@ -464,13 +475,14 @@ class Message(Workflow, ModelSQL, ModelView):
 
     @classmethod
     def to_send(cls):
-        "Return the ids of what is due, in the order of each peer"
+        "Return the ids of what is due, in order, each with that of its hop"
         messages = cls.search([
                 ('direction', '=', 'out'),
                 ('state', '=', 'waiting'),
                 ('next_attempt', '<=', naive(now())),
                 ], order=[('id', 'ASC')])
-        return [m.id for m in messages if m.due and m.due <= naive(now())]
+        return [(m.id, m._hop.id) for m in messages
+            if m.due and m.due <= naive(now())]
 
     @classmethod
     def next_due(cls):
@@ -648,9 +660,33 @@ class Message(Workflow, ModelSQL, ModelView):
     # Receiving
 
     @classmethod
-    def receive(cls, data, jws):
+    def screen(cls, database, jws):
+        """Raise Problem for what is refused whatever the bytes that are
+        signed.  Called outside any transaction."""
+
+    @classmethod
+    def authenticate(cls, data, jws):
+        """Return what receive() is told then: which key has signed.
+        Raise Problem."""
+        typ, signers = cls._find_signers(jws)
+        return cls._verify(data, jws, typ, signers[0])
+
+    @classmethod
+    def receive(cls, data, jws, verified=None):
         """Store the message signed by a known peer.  Return it and whether
         it was known already.  Raise Problem for what is refused."""
+        typ, signers = cls._find_signers(jws)
+        if verified != signers[0].public:
+            cls._verify(data, jws, typ, signers[0])
+        try:
+            return cls._receive(signers, typ, data, jws)
+        except Problem as refusal:
+            refusal.peer = refusal.peer or signers[0].peer
+            raise
+
+    @classmethod
+    def _find_signers(cls, jws):
+        "Return what the signature claims: its type, and who may have signed"
         try:
             typ, kid = cls._signed_as(jws)
         except ProtocolError as exception:
@@ -658,15 +694,17 @@ class Message(Workflow, ModelSQL, ModelView):
         signers = cls._signers(kid)
         if not signers:
             raise Problem.unknown_key(kid)
+        return typ, signers
+
+    @classmethod
+    def _verify(cls, data, jws, typ, signer):
+        "Return the key of the signer, by which the signature is verified"
+        key = signer.public_key
         try:
-            signature.verify(data, jws, typ, {kid: signers[0].public_key})
+            signature.verify(data, jws, typ, {key.kid: key})
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
-        try:
-            return cls._receive(signers, typ, data, jws)
-        except Problem as problem:
-            problem.peer = problem.peer or signers[0].peer
-            raise
+        return signer.public
 
     @classmethod
     def _signers(cls, kid):
@@ -754,10 +792,10 @@ class Message(Workflow, ModelSQL, ModelView):
                 & (table.uuid == header.id)))
         for id_, digest in cursor.fetchall():
             if digest != header.digest:
-                problem = Problem.conflict(header.id)
-                problem.message = id_
-                problem.evidence = header.to_bytes(), header.digest, jws
-                raise problem
+                conflict = Problem.conflict(header.id)
+                conflict.message = id_
+                conflict.evidence = header.to_bytes(), header.digest, jws
+                raise conflict
             return cls(id_)
 
     @classmethod
@@ -788,7 +826,9 @@ class Message(Workflow, ModelSQL, ModelView):
         receipt = Receipt(
             message=header.id, digest=header.digest,
             receiver=identity.identifier, time=now(),
-            status=cls._receipt_status()).to_bytes()
+            status=cls._receipt_status(),
+            checkpoint=trust_party.known_checkpoint if trust_party else None,
+            ).to_bytes()
         message, = cls.create([{
                     'company': company,
                     'direction': 'in',
@@ -855,6 +895,11 @@ class Message(Workflow, ModelSQL, ModelView):
             }
 
     @property
+    def answer_headers(self):
+        "What the answer to the sender holds beside its body"
+        return {}
+
+    @property
     def media_type(self):
         return envelope.parse(bytes(self.data)).media_type
 
@@ -867,6 +912,11 @@ class Message(Workflow, ModelSQL, ModelView):
     @classmethod
     def attend(cls, database):
         """Do what else waits for the network, before anything is sent.
+        Called by the courier outside any transaction."""
+
+    @classmethod
+    def watch(cls, database):
+        """Check what the trust parties did with what was exchanged.
         Called by the courier outside any transaction."""
 
     # Importing
@@ -1047,6 +1097,11 @@ class Message(Workflow, ModelSQL, ModelView):
         message._schedule_proof()
         message.save()
 
+    @classmethod
+    def not_proven(cls, id_, status):
+        "Take note that the trust party answered the status and no records"
+        cls.prove_later(id_)
+
     def keep_records(self, records):
         "Verify and keep the proofs of submission and delivery"
         for event in ['submission', 'delivery']:
@@ -1055,25 +1110,33 @@ class Message(Workflow, ModelSQL, ModelView):
                 continue
             try:
                 record = Record.from_json(records[event])
-                checkpoint = self._check_record(event, record)
+                self._check_record(event, record)
             except ProtocolError as exception:
-                self.error = str(exception)
+                self._refuse_record(event, records[event], exception)
                 continue
             setattr(self, name, record.to_bytes())
             if event == 'delivery' and self.direction == 'out':
                 self._keep_delivery(record)
-            self.trust_party.keep_checkpoint(
-                record.inclusion.checkpoint, checkpoint.size)
+            self._recorded(record)
         self._schedule_proof()
         self.save()
 
     def _check_record(self, event, record):
-        "Return the checkpoint that includes the evidence of the event"
-        evidence, checkpoint = record.verify([self.trust_party.log_verifier])
-        if (evidence.event, evidence.message, evidence.digest) != (
-                event, self.uuid, self.digest):
+        "Raise a ProtocolError unless the log holds the event of the message"
+        evidence, _ = record.verify([self.trust_party.log_verifier])
+        if (evidence.event, evidence.message, evidence.sender,
+                evidence.recipient, evidence.digest,
+                evidence.sequence) != (
+                event, self.uuid, self.sender,
+                self.recipient, self.digest, self.sequence):
             raise Rejected("the record is of something else")
-        return checkpoint
+
+    def _refuse_record(self, event, value, exception):
+        "Keep why the record is not the one of the event"
+        self.error = str(exception)
+
+    def _recorded(self, record):
+        "Do what must be committed with the record that was verified"
 
     def _keep_delivery(self, record):
         "Keep the receipt that the recipient signed for the trust party"
@@ -1093,26 +1156,64 @@ class Message(Workflow, ModelSQL, ModelView):
     # Mailbox
 
     @classmethod
-    def mailbox(cls, peer):
-        "Return the messages that the peer fetches by itself"
-        return [m for m in cls.search([
-                    ('company', '=', peer.company.id),
-                    ('direction', '=', 'out'),
-                    ('peer', '=', peer.id),
-                    ('state', '=', 'waiting'),
-                    ], order=[('id', 'ASC')]) if not m._passes_by]
+    def _mailbox(cls, peer, *clauses, **options):
+        "Search among the messages that the peer fetches by itself"
+        return cls.search([
+                ('company', '=', peer.company.id),
+                ('direction', '=', 'out'),
+                ('peer', '=', peer.id),
+                ('trust_party', '=', None),
+                *clauses,
+                ], order=[('id', 'ASC')], **options)
+
+    @classmethod
+    def mailbox(cls, peer, after=None, limit=PAGE):
+        """Return the messages that wait for the peer, oldest first, after the
+        one of that UUID.  A sender of whom one is leased waits for it, so that
+        the order is kept."""
+        waiting = ('state', '=', 'waiting')
+        leased = cls._mailbox(
+            peer, waiting, ('leased_until', '>', naive(now())))
+        clauses = [('sender', 'not in', [m.sender for m in leased])]
+        if after:
+            clauses += [
+                ('id', '>', m.id)
+                for m in cls._mailbox(peer, ('uuid', '=', after))]
+        return cls._mailbox(peer, waiting, *clauses, limit=limit)
+
+    @classmethod
+    def fetch(cls, peer, uuid):
+        "Return the message that waits for the peer, leased to who asks"
+        waiting = [('uuid', '=', uuid), ('state', '=', 'waiting')]
+        for message in cls._mailbox(peer, *waiting):
+            message = hold(message)
+            left = message._lease_left
+            if left > 0:
+                raise Problem.leased(uuid, left)
+            message.leased_until = naive(now()) + LEASE
+            message.save()
+            return message
+        raise Problem.not_found(uuid)
+
+    @property
+    def _lease_left(self):
+        "For how many seconds the message is leased"
+        if not self.leased_until:
+            return 0
+        return ceil((self.leased_until - naive(now())).total_seconds())
+
+    def give_back(self, error):
+        "Show the message again to the recipient, who cannot tell yet"
+        self.leased_until = None
+        self.error = firstline(error)
+        self.save()
 
     @classmethod
     def fetched(cls, peer, uuid, data):
         """Keep the receipt that the peer posted for what it fetched, or the
-        problem for which it refuses it"""
-        messages = [m for m in cls.search([
-                    ('company', '=', peer.company.id),
-                    ('direction', '=', 'out'),
-                    ('peer', '=', peer.id),
-                    ('uuid', '=', uuid),
-                    ('state', 'in', ['waiting', 'sent']),
-                    ]) if not m._passes_by]
+        problem for which it refuses it, unless it may take it later"""
+        messages = cls._mailbox(
+            peer, ('uuid', '=', uuid), ('state', 'in', ['waiting', 'sent']))
         if not messages:
             raise Problem.not_found(uuid)
         message = hold(messages[0])
@@ -1120,7 +1221,11 @@ class Message(Workflow, ModelSQL, ModelView):
             return message
         answer = courier.parse_answer(data)
         if 'type' in answer:
-            message.fail(courier.problem_text(answer))
+            text = courier.problem_text(answer)
+            if problem.may_pass(answer):
+                message.give_back(text)
+            else:
+                message.fail(text)
             return message
         message.accept_receipt(data)
         if message.state != 'sent':

@@ -105,12 +105,17 @@ class Message(metaclass=PoolMeta):
     @without_check_access
     def abandon(cls, messages, reason):
         "Send the messages no more, and tell the records why"
-        pool = Pool()
-        Document = pool.get('cooperative.edi.document')
         messages = [
             m for m in messages
             if m.direction == 'out'
             and m.state in {'checking', 'waiting', 'held', 'failed'}]
+        cls._abandon(messages, reason)
+
+    @classmethod
+    def _abandon(cls, messages, reason):
+        "Give up the messages, and tell the records why"
+        pool = Pool()
+        Document = pool.get('cooperative.edi.document')
         cls.cancel(messages)
         cls.write(messages, {'error': reason, 'next_attempt': None})
         for message in messages:

@@ -258,6 +258,9 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         peer.silent_until = later(peer.silences, wanted)
         peer.save()
 
+    def admit_request(self):
+        "Raise Problem if the peer asks too often, whatever it asks for"
+
     def standing(self, uuid):
         """Return if the peer is active, the id of the agreed relation of
         that UUID, and the identifier of the trust party that it passes by"""
@@ -307,12 +310,10 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         "What verifies the checkpoints of the trust party"
         return Verifier.from_vkey(self.log_key)
 
-    def keep_checkpoint(self, note, size):
-        "Keep the verified checkpoint unless a later one is known"
-        if size > (self.checkpoint_size or 0):
-            self.checkpoint = note
-            self.checkpoint_size = size
-            self.save()
+    @property
+    def known_checkpoint(self):
+        "The last checkpoint of its log that was verified here, or None"
+        return bytes(self.checkpoint) if self.checkpoint else None
 
 
 class Signer(NamedTuple):

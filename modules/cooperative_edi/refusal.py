@@ -3,6 +3,8 @@
 """What was refused to the others, and the requests that were made once"""
 import datetime as dt
 import logging
+import threading
+import time
 
 from trytond import backend
 from trytond.exceptions import UserError
@@ -16,6 +18,53 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 REQUEST_MAX = 200
+# What is refused more often in a minute is written once a second
+OFTEN = 20
+MINUTE = 60
+PAUSE = 1
+TALLIES_MAX = 1000
+
+_tallies = {}
+_lock = threading.Lock()
+
+
+class Tally:
+    "How often the same was refused, and what is not written of it yet"
+
+    def __init__(self, first):
+        self.first = self.last = first
+        self.written = self.waiting = 0
+        self.what = None
+
+    def take(self, now):
+        "Return how many are to be written now"
+        if now - self.first > MINUTE:
+            self.first, self.written = now, 0
+        if self.written >= OFTEN and now - self.last < PAUSE:
+            return 0
+        self.written += 1
+        self.last = now
+        count, self.waiting = self.waiting, 0
+        return count
+
+
+def _tally(database, problem, *request):
+    "Return how many refusals of the kind are to be written, this one included"
+    now = time.monotonic()
+    key = database, problem.name, problem.peer, problem.message
+    with _lock:
+        if len(_tallies) > TALLIES_MAX:
+            for old in [k for k, t in _tallies.items()
+                    if now - t.last > MINUTE and not t.waiting]:
+                del _tallies[old]
+        tally = _tallies.setdefault(key, Tally(now))
+        tally.waiting += 1
+        count = tally.take(now)
+        if not count:
+            # It was kept the first times
+            problem.evidence = None
+            tally.what = problem, *request
+        return count
 
 
 class Refusal(ModelSQL, ModelView):
@@ -73,16 +122,34 @@ class Refusal(ModelSQL, ModelView):
 
     @classmethod
     def count_problem(cls, database, problem, address, request):
-        "Count the refusal of the request in a transaction of its own"
+        """Count the refusal of the request, in a transaction of its own or,
+        when there are many, together with the next ones.
+        Return if it was written."""
+        request = request[:REQUEST_MAX]
+        count = _tally(database, problem, address, request)
+        if count:
+            cls._write_count(database, count, problem, address, request)
+        return bool(count)
+
+    @classmethod
+    def settle(cls, database):
+        "Write what was refused often and is not written yet"
+        now = time.monotonic()
+        with _lock:
+            due = [(t.take(now), t.what) for k, t in _tallies.items()
+                if k[0] == database and t.waiting and now - t.last >= PAUSE]
+        for count, what in due:
+            cls._write_count(database, count, *what)
+
+    @classmethod
+    def _write_count(cls, database, count, *what):
         try:
-            transact(
-                database, cls._count, problem, address,
-                request[:REQUEST_MAX])
+            transact(database, cls._count, count, *what)
         except (backend.DatabaseOperationalError, UserError):
             logger.warning("refusal not counted", exc_info=True)
 
     @classmethod
-    def _count(cls, problem, address, request):
+    def _count(cls, count, problem, address, request):
         time = naive(now())
         # One row a day, or a message, keeps a flood from filling the disk
         key = ' '.join(str(p) for p in [
@@ -99,7 +166,7 @@ class Refusal(ModelSQL, ModelView):
             if problem.evidence:
                 (refusal.data, refusal.digest,
                     refusal.signature) = problem.evidence
-        refusal.count += 1
+        refusal.count += count
         refusal.last = time
         refusal.address = address
         refusal.request = request

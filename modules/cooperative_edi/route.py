@@ -5,7 +5,7 @@ from sql import Null
 from trytond.i18n import gettext
 from trytond.model import Index, ModelView, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Eval
+from trytond.pyson import Eval, If
 from trytond.wizard import Button, StateAction, StateView, Wizard
 
 from trycoton.protocol import envelope
@@ -32,6 +32,15 @@ class Relation(metaclass=PoolMeta):
             'invisible': ~Eval('replaces'),
             },
         help="The relation that this one continues by another route.")
+    route_lost = fields.Function(fields.Boolean(
+            "Route Lost",
+            states={
+                'invisible': ~Eval('route_lost'),
+                },
+            help="The trust party was removed, or the community does not work "
+            "with it any more: what passes by it may be refused.\n"
+            "Change the route; what it recorded stays proved."),
+        'get_route_lost', searcher='search_route_lost')
 
     @classmethod
     def __setup__(cls):
@@ -48,6 +57,39 @@ class Relation(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         default.setdefault('replaces')
         return super().copy(relations, default=default)
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree/field[@name="trust_party"]', 'visual',
+                If(Eval('route_lost', False), 'danger', ''),
+                ['route_lost']),
+            ]
+
+    @classmethod
+    def without_route(cls, table):
+        "Return the expression that tells if the agreed relation has no route"
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        peer = Peer.__table__()
+        return (table.state == 'agreed') & table.trust_party.in_(
+            peer.select(peer.id, where=peer.state != 'active'))
+
+    @classmethod
+    def get_route_lost(cls, relations, name):
+        lost = set(cls.search([
+                    ('id', 'in', [r.id for r in relations]),
+                    ('route_lost', '=', True),
+                    ]))
+        return {r.id: r in lost for r in relations}
+
+    @classmethod
+    def search_route_lost(cls, name, clause):
+        _, operator, value = clause
+        table = cls.__table__()
+        query = table.select(table.id, where=cls.without_route(table))
+        lost = bool(value) == (operator == '=')
+        return [('id', 'in' if lost else 'not in', query)]
 
     @property
     def route(self):

@@ -5,11 +5,14 @@ from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
 from trytond.wsgi import app
 
-from trycoton.protocol import canonical, openapi, signature
+from trycoton.protocol import canonical, openapi, signature, witness
 from trycoton.protocol.envelope import MAX_SIZE
 
 from . import courier
-from .http import Problem, authenticate, problems, respond, respond_cached
+from .http import (
+    Problem, authenticate, body, problems, respond, respond_cached)
+from .message import PAGE, PAGE_MAX
+from .rate import Limit
 from .transaction import transact
 
 
@@ -33,9 +36,14 @@ def messages(request, pool):
     Message = pool.get('cooperative.edi.message')
     database = pool.database_name
     jws = request.headers.get(signature.SIGNATURE_HEADER, '')
+    Message.screen(database, jws)
+    data = body(request)
+    # Before anything is held that the messages of others wait for
+    verified = transact(
+        database, Message.authenticate, data, jws, readonly=True)
     # Two messages of one key count in one row, that of its peer
-    known, id_, answer = transact(
-        database, _receive, request.get_data(), jws,
+    known, id_, answer, headers = transact(
+        database, _receive, data, jws, verified,
         turn=jws.partition('.')[0])
     answer.update(Message.concluded(database, id_))
     courier.wake(database)
@@ -43,14 +51,14 @@ def messages(request, pool):
         status = HTTPStatus.ACCEPTED
     else:
         status = HTTPStatus.OK if known else HTTPStatus.CREATED
-    return respond(canonical.dump(answer), status=status)
+    return respond(canonical.dump(answer), status=status, headers=headers)
 
 
-def _receive(data, jws):
+def _receive(data, jws, verified):
     pool = Pool()
     Message = pool.get('cooperative.edi.message')
-    message, known = Message.receive(data, jws)
-    return known, message.id, message.answer
+    message, known = Message.receive(data, jws, verified)
+    return known, message.id, message.answer, message.answer_headers
 
 
 @app.route('/<database_name>/cooperative/edi/descriptor', methods=['GET'])
@@ -71,24 +79,28 @@ def descriptor(request, pool):
 def mailbox(request, pool):
     Message = pool.get('cooperative.edi.message')
     _, peer = authenticate(request)
-    return respond(canonical.dump(
-            {'messages': [m.uuid for m in Message.mailbox(peer)]}))
+    limit = request.args.get('limit', default=PAGE, type=int)
+    messages = Message.mailbox(
+        peer, request.args.get('after'), max(1, min(limit, PAGE_MAX)))
+    return respond(canonical.dump({'messages': [m.uuid for m in messages]}))
 
 
 @app.route(
     '/<database_name>/cooperative/edi/mailbox/<uuid>', methods=['GET'])
 @with_pool
 @problems
-@with_transaction()
 def mailbox_message(request, pool, uuid):
+    data, jws, media_type = transact(
+        pool.database_name, _fetch, request, uuid)
+    return respond(data, jws, content_type=media_type)
+
+
+def _fetch(request, uuid):
+    pool = Pool()
     Message = pool.get('cooperative.edi.message')
     _, peer = authenticate(request)
-    for message in Message.mailbox(peer):
-        if message.uuid == uuid:
-            return respond(
-                bytes(message.data), message.signature,
-                content_type=message.media_type)
-    raise Problem.not_found(uuid)
+    message = Message.fetch(peer, uuid)
+    return bytes(message.data), message.signature, message.media_type
 
 
 @app.route(
@@ -108,4 +120,24 @@ def _fetched(request, uuid):
     pool = Pool()
     Message = pool.get('cooperative.edi.message')
     _, peer = authenticate(request)
-    Message.fetched(peer, uuid, request.get_data())
+    Message.fetched(peer, uuid, body(request))
+
+
+_witness_rate = Limit('witness_rate', default=120)
+
+
+@app.route(
+    '/<database_name>/cooperative/witness/add-checkpoint', methods=['POST'])
+@set_max_request_size(witness.MAX_SIZE)
+@with_pool
+@problems
+def add_checkpoint(request, pool):
+    Witness = pool.get('cooperative.edi.witness')
+    database = pool.database_name
+    _witness_rate.check(database, request.remote_addr)
+    status, answer = transact(
+        database, Witness.add_checkpoint, body(request),
+        turn='witness')
+    return Response(answer, status=status, content_type=(
+            witness.SIZE_TYPE if status == HTTPStatus.CONFLICT
+            else 'text/plain; charset=utf-8'))

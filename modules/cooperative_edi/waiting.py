@@ -18,6 +18,11 @@ TASKS = [
     ('check_invoice', "Check the invoice"),
     ('settle', "Settle the invoice with the customer"),
     ('answer_relation', "Answer the proposal"),
+    ('answer_dispute', "Answer the claim"),
+    ('name_arbiter', "Name an arbiter"),
+    ('decide', "Decide the dispute"),
+    ('carry_out', "Carry out what ended the dispute"),
+    ('change_route', "Change the route"),
     ('complete', "Give what is missing"),
     ('retry', "Try again or give up"),
     ]
@@ -88,14 +93,19 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
         task = Case(
             (table.state == 'held', 'complete'),
             (table.state == 'failed', 'retry'),
+            ((table.state == 'sent') & (table.failure != Null)
+                & (table.direction == 'out'), 'retry'),
             else_=Null)
         return task, *cls._with_peer(table)
 
     @classmethod
     def _waiting_cooperative_edi_relation(cls, table):
+        pool = Pool()
+        Relation = pool.get('cooperative.edi.relation')
         task = Case((
                 (table.state == 'proposed') & (table.proposed_by == 'peer'),
-                'answer_relation'), else_=Null)
+                'answer_relation'),
+            (Relation.without_route(table), 'change_route'), else_=Null)
         return task, *cls._with_peer(table)
 
     @classmethod
@@ -113,7 +123,8 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
         return super().view_attributes() + [
             ('/tree/field[@name="task"]', 'visual',
                 If(Eval('task') == 'retry', 'danger',
-                    If(Eval('task').in_(['complete', 'settle']),
+                    If(Eval('task').in_(
+                            ['complete', 'settle', 'change_route']),
                         'warning', ''))),
             ]
 

@@ -174,11 +174,15 @@ class Member(ModelSQL, ModelView):
 
     @classmethod
     def active(cls, peer):
-        "Return the communities of which the peer is an active member"
+        """Return the communities of which the peer is an active member, by a
+        directory that has not expired"""
         return {m.community for m in cls.search([
                     ('peer', '=', peer.id),
                     ('state', '=', 'active'),
                     ('community.active', '=', True),
+                    ('community.directories', 'where', [
+                            ('expires', '>', naive(now())),
+                            ]),
                     ])}
 
     @classmethod

@@ -14,7 +14,9 @@ from trycoton.protocol.errors import ProtocolError
 
 EVENTS = [
     (entry.SUBMISSION, "Submission"),
+    (entry.CONSIGNMENT, "Placed in the Mailbox"),
     (entry.DELIVERY, "Delivery"),
+    (entry.FAILURE, "Not Delivered"),
     ]
 _states = {
     'invisible': ~Eval('event').in_([event for event, _ in EVENTS]),
@@ -61,7 +63,7 @@ class Leaf(metaclass=PoolMeta):
                 (t.index, Index.Range(order='DESC'))))
 
     @classmethod
-    def record_event(cls, event, messages):
+    def record_event(cls, event, messages, **values):
         "Have the log take the event of each message"
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
@@ -71,6 +73,7 @@ class Leaf(metaclass=PoolMeta):
                     'message': message.id,
                     'sender': message.sender,
                     'recipient': message.recipient,
+                    **values,
                     } for message in messages])
 
     @classmethod
@@ -78,7 +81,7 @@ class Leaf(metaclass=PoolMeta):
         super().seal(leaves)
         last = {}
         for leaf in leaves:
-            if not leaf.message:
+            if not leaf.sender:
                 continue
             pair = leaf.sender, leaf.recipient
             if pair not in last:
@@ -104,8 +107,13 @@ class Leaf(metaclass=PoolMeta):
         self.nonce = os.urandom(entry.NONCE_SIZE)
         self.entry = entry.commitment(self.nonce, self.evidence)
 
+    @property
+    def subject(self):
+        "What the event happened to"
+        return self.message
+
     def get_evidence(self):
-        message = self.message
+        message = self.subject
         delivery = self.event == entry.DELIVERY
         return entry.Evidence(
             event=self.event,
@@ -116,9 +124,16 @@ class Leaf(metaclass=PoolMeta):
             time=self.time.replace(tzinfo=dt.timezone.utc),
             sequence=message.sequence,
             previous=self.previous,
-            signature=(message.receipt_signature if delivery
-                else message.signature),
-            receipt=bytes(message.receipt).decode() if delivery else None)
+            signature=self._evidence_signature(),
+            receipt=bytes(message.receipt).decode() if delivery else None,
+            reason=self.reason, text=self.reason_text)
+
+    def _evidence_signature(self):
+        "Return the signature of who acted"
+        if self.event == entry.DELIVERY:
+            return self.message.receipt_signature
+        if self.event == entry.SUBMISSION:
+            return self.message.signature
 
     @property
     def record(self):
@@ -139,8 +154,9 @@ class Leaf(metaclass=PoolMeta):
                 and self.digest == canonical.digest(bytes(self.evidence))
                 and bytes(self.entry) == entry.commitment(
                     bytes(self.nonce), bytes(self.evidence))
-                and self.message.digest == canonical.digest(
-                    bytes(self.message.data)))
+                and (not self.message
+                    or self.message.digest == canonical.digest(
+                        bytes(self.message.data))))
         except ProtocolError:
             return False
 

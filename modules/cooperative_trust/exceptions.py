@@ -30,3 +30,41 @@ class LogDurabilityError(UserError):
 
 class LogForkError(UserError):
     pass
+
+
+class LogHaltError(UserError):
+    """Why nothing is signed: the cause as the senders are told, and the
+    checkpoint that shows it, where there is one"""
+    name = None
+
+    def __init__(self, message, note=None):
+        super().__init__(message)
+        self.note = note
+
+
+class LogBehindError(LogHaltError):
+    name = 'log-behind'
+
+
+class LogClosedError(LogHaltError):
+    name = 'log-closed'
+
+
+class LogMirrorError(LogHaltError):
+    name = 'log-mirror'
+
+
+class LogReadBackError(UserError):
+    pass
+
+
+class LogSuccessorError(UserError):
+    pass
+
+
+class WitnessInvalid(ValidationError):
+    pass
+
+
+class WitnessModifyError(AccessError):
+    pass

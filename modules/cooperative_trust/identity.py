@@ -9,9 +9,6 @@ class Identity(metaclass=PoolMeta):
     def log_key(self):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        for log in Log.search([
-                    ('company', '=', self.company.id),
-                    ('vkey', '!=', None),
-                    ]):
+        for log in Log.search(Log.signing(self.company.id)):
             return log.vkey
         return super().log_key()

@@ -7,9 +7,9 @@ transaction at a time, then gives an index to all that wait, moves the head
 and signs it: only what is committed is ever handed out.
 """
 import datetime as dt
+import logging
 import random
 import time
-from functools import partial
 from urllib.parse import urlsplit
 
 import trytond.config as config
@@ -31,8 +31,10 @@ from trycoton.protocol.proof import Proof
 from trycoton.protocol.signature import SigningKey
 
 from .exceptions import (
-    LogDurabilityError, LogForkError, LogKeyError, LogMissingError,
-    LogModifyError, LogOriginInvalid)
+    LogDurabilityError, LogForkError, LogHaltError, LogKeyError,
+    LogMissingError, LogModifyError, LogOriginInvalid)
+
+logger = logging.getLogger(__name__)
 
 SYNCHRONOUS_FULL = 2
 BATCH = 1000
@@ -115,13 +117,21 @@ class Log(ModelSQL, ModelView):
     checkpoints = fields.One2Many(
         'cooperative.trust.log.checkpoint', 'log', "Checkpoints",
         readonly=True)
+    rank = fields.Integer("Rank", required=True, readonly=True,
+        help="How many logs of the company came before.")
+    closed = fields.DateTime(
+        "Closed", readonly=True,
+        states={
+            'invisible': ~Eval('closed'),
+            },
+        help="Since when the log signs no more.")
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
         cls._sql_constraints += [
-            ('company_unique', Unique(t, t.company),
+            ('company_rank_unique', Unique(t, t.company, t.rank),
                 'cooperative_trust.msg_log_company_unique'),
             ('origin_unique', Unique(t, t.origin),
                 'cooperative_trust.msg_log_origin_unique'),
@@ -141,6 +151,10 @@ class Log(ModelSQL, ModelView):
     @classmethod
     def default_company(cls):
         return Transaction().context.get('company')
+
+    @classmethod
+    def default_rank(cls):
+        return 0
 
     @classmethod
     def default_origin(cls):
@@ -197,8 +211,9 @@ class Log(ModelSQL, ModelView):
     @classmethod
     def copy(cls, logs, default=None):
         default = default.copy() if default is not None else {}
-        for name in ['vkey', 'heads', 'checkpoints']:
+        for name in ['vkey', 'heads', 'checkpoints', 'closed']:
             default.setdefault(name)
+        default.setdefault('rank', cls.default_rank())
         return super().copy(logs, default=default)
 
     @classmethod
@@ -227,15 +242,21 @@ class Log(ModelSQL, ModelView):
     def get(cls, company=None):
         "Return the log of the company, by default the current one"
         company = company or Transaction().context.get('company')
-        logs = cls.search([
-                ('company', '=', company),
-                ('vkey', '!=', None),
-                ])
+        logs = cls.search(cls.signing(company))
         if not logs:
             raise LogMissingError(
                 gettext('cooperative_trust.msg_log_missing'))
         log, = logs
         return log
+
+    @classmethod
+    def signing(cls, company):
+        "Return the domain of the log that signs for the company"
+        return [
+            ('company', '=', company),
+            ('vkey', '!=', None),
+            ('closed', '=', None),
+            ]
 
     @property
     def head(self):
@@ -254,20 +275,24 @@ class Log(ModelSQL, ModelView):
     @classmethod
     def integrate(cls, database, log):
         """Give their place to the leaves that wait, in a transaction of its
-        own, and return if this one led"""
+        own, and return if this one led.  Raise LogHaltError."""
         try:
-            return transact(database, cls._lead, log)
+            led = transact(database, cls._lead, log)
         except backend.DatabaseOperationalError:
             # Others were faster each time
             return False
+        if isinstance(led, LogHaltError):
+            raise led
+        return led
 
     @classmethod
     def _lead(cls, log):
         return cls(log).lead()
 
     def lead(self):
-        """Integrate what waits unless another transaction does,
-        and return if this one led.
+        """Integrate what waits unless another transaction does, and return
+        if this one led, or the LogHaltError that tells why nothing may be
+        signed, which the transaction keeps.
 
         The transaction must be new: what it has read would be too old.
         """
@@ -275,11 +300,17 @@ class Log(ModelSQL, ModelView):
         Leaf = pool.get('cooperative.trust.log.leaf')
         if not self._lock():
             return False
+        halt = self.find_halt()
+        if halt:
+            return halt
         leaves = Leaf.search(
             Leaf.waiting(self), order=[('id', 'ASC')], limit=BATCH)
         if leaves:
             self.append(leaves)
         return True
+
+    def find_halt(self):
+        "Return the LogHaltError that tells why nothing may be signed, or None"
 
     def _lock(self):
         transaction = Transaction()
@@ -288,6 +319,11 @@ class Log(ModelSQL, ModelView):
             check_durable(transaction)
             if not transaction.connection.in_transaction:
                 cursor.execute('BEGIN IMMEDIATE')
+        return self._lock_id()
+
+    def _lock_id(self):
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
         cursor.execute(*Select(
                 [transaction.database.lock_id(LOCK + self.id)]))
         locked, = cursor.fetchone()
@@ -312,9 +348,18 @@ class Log(ModelSQL, ModelView):
 
     @property
     def node(self):
-        "The node getter of trycoton.protocol.merkle"
+        """The node getter of trycoton.protocol.merkle.
+        It reads each tile once: those of a proof are but a few"""
         Node = Pool().get('cooperative.trust.log.node')
-        return tile.node_getter(partial(Node.hashes, self))
+        tiles = {}
+
+        def hashes(level, first, count):
+            number, start = divmod(first, tile.WIDTH)
+            if (level, number) not in tiles:
+                tiles[level, number] = Node.hashes(
+                    self, level, first - start, tile.WIDTH)
+            return tiles[level, number][start:start + count]
+        return tile.node_getter(hashes)
 
     def prove(self, index, size):
         "Return the hashes from the entry to the root at that size"
@@ -324,13 +369,27 @@ class Log(ModelSQL, ModelView):
     def sweep(cls, database):
         """Integrate what nobody waits for any more.
         Called outside any transaction."""
-        for log in transact(database, cls._late, readonly=True):
+        for log in transact(database, cls._open, readonly=True):
+            try:
+                cls._attend(database, log)
+            except LogHaltError as exception:
+                logger.error("%s", exception.message)
+
+    @classmethod
+    def _attend(cls, database, log):
+        if transact(database, cls._late, log, readonly=True):
             cls.integrate(database, log)
 
     @classmethod
-    def _late(cls):
-        logs = cls.search([('vkey', '!=', None)])
-        return [log.id for log in logs if log.pending]
+    def _open(cls):
+        return [l.id for l in cls.search([
+                    ('vkey', '!=', None),
+                    ('closed', '=', None),
+                    ])]
+
+    @classmethod
+    def _late(cls, log):
+        return bool(cls(log).pending)
 
 
 class Head(ModelSQL):
@@ -494,7 +553,7 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return Proof(
             self.index,
             tuple(self.log.prove(self.index, checkpoint.size)),
-            checkpoint.note.encode())
+            checkpoint.cosigned)
 
     @classmethod
     def read_proof(cls, leaf):
@@ -610,6 +669,11 @@ class Checkpoint(AppendOnlyMixin, ModelSQL, ModelView):
                     'time': now(),
                     }])
         return checkpoint
+
+    @property
+    def cosigned(self):
+        "The bytes of the note, with the lines of those who signed it since"
+        return self.note.encode()
 
     def signs(self, frontier):
         "Tell if the log signed that it is at the frontier"

@@ -14,8 +14,8 @@ from cooperative_edi.identity import now
 from cooperative_edi.message import Outline
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
-from trycoton.protocol import canonical, entry, envelope, seal, ubl
-from trycoton.protocol.note import sign_note
+from trycoton.protocol import entry, envelope, seal, ubl
+from trycoton.protocol.promise import Promise
 
 from .log import PENDING_MAX
 
@@ -147,10 +147,7 @@ class Message(metaclass=PoolMeta):
     def _admit_load(cls, identity):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        logs = Log.search([
-                ('company', '=', identity.company.id),
-                ('vkey', '!=', None),
-                ])
+        logs = Log.search(Log.signing(identity.company.id))
         if not logs:
             raise Problem('no-log', "The log is not open.")
         log, = logs
@@ -406,7 +403,6 @@ class Leaf(metaclass=PoolMeta):
         "Return the word of the log to take the message before a deadline"
         leaf = cls(leaf)
         deadline = (leaf.time + PROMISE).replace(tzinfo=dt.timezone.utc)
-        text = '\n'.join([
-                'trycoton-promise', leaf.log.origin, leaf.message.uuid,
-                leaf.message.digest, canonical.format_time(deadline), ''])
-        return sign_note(text, leaf.log.signer).decode()
+        return Promise(
+            leaf.log.origin, leaf.message.uuid, leaf.message.digest,
+            deadline).sign(leaf.log.signer).decode()

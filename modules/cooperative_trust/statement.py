@@ -45,7 +45,9 @@ class Statement(Model):
                         ('event', '=', entry.SUBMISSION),
                         ('message.confirms.agreement.community', '=',
                             community.id),
+                        ('message.confirms.erased', '=', None),
                         ]],
+                ('message.erased', '=', None),
                 # The community's own are not deals, nor do its answers count
                 ('sender', '!=', community.identifier),
                 ], order=[('index', 'ASC')], limit=LINES_MAX)

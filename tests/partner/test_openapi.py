@@ -160,7 +160,10 @@ class RoutesTestCase(unittest.TestCase):
         super().setUpClass()
         from .community import Community
         cls.community = Community(
-            config={'applications_rate': '1000000'})
+            config={
+                'applications_rate': '1000000',
+                'quota_messages': '0',
+                })
         cls.addClassCleanup(cls.community.close)
         cls.community.join()
 

@@ -5,7 +5,7 @@
 ``python -m tests.performance`` plays the demonstration with an empty cache
 and again with what the first run left there, receives orders beside a bare
 route of the same server, sends and receives after many messages, and has
-orders travel by a trust party.
+orders travel by a trust party, whose log is then filled.
 """
 import json
 import os
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from . import deal, growth, reception
+from . import deal, growth, log, reception
 
 
 def demonstrate(cache):
@@ -54,6 +54,7 @@ def main():
     reception.main()
     growth.main()
     deal.main()
+    log.main()
     return 0
 
 

@@ -101,7 +101,8 @@ def send(number, key):
             'receipt': data.decode(),
             'signature': signature.sign(data, signature.RECEIPT, key),
             })
-    assert transact(NAME, Message.to_send, readonly=True) == [id_]
+    (found, _), = transact(NAME, Message.to_send, readonly=True)
+    assert found == id_
     transact(NAME, Message.claim, id_)
     transact(NAME, Message.posted, id_, client.Response(201, {}, answer))
     transact(NAME, Message.next_due, readonly=True)

@@ -15,6 +15,13 @@ from trycoton.command import template
 @contextlib.contextmanager
 def server():
     "Yield the address of a server, None where there are no programs"
+    with running() as postgres:
+        yield postgres.uri if postgres else None
+
+
+@contextlib.contextmanager
+def running():
+    "Yield a server, None where there are no programs"
     programs = find_programs()
     if not programs or not importlib.util.find_spec('psycopg'):
         yield
@@ -22,7 +29,7 @@ def server():
     postgres = Postgres(programs, fsync='on')
     postgres.start()
     try:
-        yield postgres.uri
+        yield postgres
     finally:
         postgres.stop()
 

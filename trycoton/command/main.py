@@ -19,6 +19,7 @@ COMMANDS = {
     'edi': ('edi', "bring documents of others in by hand"),
     'evidence': ('evidence', "export the evidence of messages"),
     'verify': ('verify', "verify evidence, offline"),
+    'trust': ('trust', "check the log of a trust party"),
     'conformance': (
         'conformance', "try whether a system speaks the protocol"),
     }

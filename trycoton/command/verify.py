@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from trycoton.protocol import canonical, envelope, evidence
+from trycoton.protocol import canonical, contradiction, envelope, evidence
 from trycoton.protocol.errors import ProtocolError
 from trycoton.protocol.policy import Policy
 
@@ -11,6 +11,9 @@ from . import CommandError, output
 
 DESCRIPTION = """\
 Verify an evidence file, with no network and without Tryton.
+
+A "contradiction.json" of an alarm is verified as well: it shows that a log
+signed two stories.
 
 Whom to trust is said here, never by the file: the verifier key of a log, the
 signing key of a community under its identifier (0225:123456789+id+key), or a
@@ -47,8 +50,10 @@ def run(options):
     except ProtocolError as exception:
         raise CommandError(f"whom to trust is not understood: {exception}")
     data = Path(options.file).read_bytes()
-    report = evidence.verify(data, policy)
-    if options.contents and report.status != evidence.REFUSED:
+    kind = contradiction if contradiction.is_one(data) else evidence
+    report = kind.verify(data, policy)
+    if (options.contents and kind is evidence
+            and report.status != evidence.REFUSED):
         write_contents(data, Path(options.contents))
     output(options, {
             'file': options.file,

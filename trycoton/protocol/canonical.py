@@ -10,6 +10,7 @@ SHA-256 and bytes standard base64.
 import base64
 import hashlib
 import json
+import os
 import re
 from datetime import date, datetime, timezone
 
@@ -21,6 +22,7 @@ MAX_INTEGER = 2 ** 53 - 1
 TIME = re.compile(
     r'2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ', re.ASCII)
 DATE = re.compile(r'[12]\d{3}-\d\d-\d\d', re.ASCII)
+_token = re.compile(rb'[{}\[\],]|"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
 def _check(value, depth=0):
@@ -59,10 +61,54 @@ def load(data):
     try:
         value = json.loads(data.decode('utf-8'))
     except (ValueError, RecursionError) as exception:
-        raise Malformed("Not JSON in UTF-8.") from exception
-    if dump(value) != data:
-        raise Malformed("Not canonical JSON.")
+        raise _error(
+            "Not JSON in UTF-8", data, _place(exception)) from exception
+    canonical = dump(value)
+    if canonical != data:
+        raise _error(
+            "Not canonical JSON", data,
+            len(os.path.commonprefix([canonical, data])))
     return value
+
+
+def _error(text, data, place):
+    error = Malformed(f"{text}, at byte {place}.")
+    error.path = locate(data, place)
+    return error
+
+
+def _place(exception):
+    "Return how many bytes could be read before the exception"
+    if isinstance(exception, UnicodeDecodeError):
+        return exception.start
+    if isinstance(exception, json.JSONDecodeError):
+        return len(exception.doc[:exception.pos].encode('utf-8'))
+    return 0
+
+
+def locate(data, place):
+    """Return the path of what is at that place in the bytes of JSON, as in
+    messages[0].data, or None for the whole"""
+    path, in_key = [], False
+    for match in _token.finditer(data):
+        token = match[0]
+        if match.start() > place:
+            break
+        if token in b'{[':
+            path.append(None if token == b'{' else 0)
+            in_key = token == b'{'
+        elif token in b'}]':
+            del path[-1:]
+            in_key = False
+        elif token == b',' and path:
+            in_key = not isinstance(path[-1], int)
+            path[-1] = None if in_key else path[-1] + 1
+        elif in_key:
+            path[-1] = token.strip(b'"').decode('utf-8', 'replace')
+            in_key = False
+    return ''.join(
+        f'[{name}]' if isinstance(name, int) else f'.{name}'
+        for name in path if name is not None).removeprefix('.') or None
 
 
 def digest(data):

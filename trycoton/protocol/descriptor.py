@@ -9,8 +9,8 @@ from . import canonical, signature
 from .directory import KIND, PUBLISHED_KEYS, ROLES, KeyHolder, Legal
 from .errors import Malformed
 from .record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, IDENTIFIER, KEY, LONG_TEXT, TEXT, TIME,
-    URL, VKEY, Integer, Many, Members, Nested, Optional, Record, member)
+    AMOUNT, CURRENCY, DATE, DIGEST, ENDPOINT, IDENTIFIER, KEY, LONG_TEXT, TEXT,
+    TIME, URL, VKEY, Integer, Many, Members, Nested, Optional, Record, member)
 from .signature import PublicKey
 
 FEE = Members({
@@ -48,7 +48,7 @@ class TrustParty(KeyHolder):
 
     identifier: str = member(IDENTIFIER)
     name: str = member(TEXT)
-    endpoint: str = member(Optional(URL), default=None)
+    endpoint: str = member(Optional(ENDPOINT), default=None)
     keys: tuple = member(PUBLISHED_KEYS, default=())
     log: str = member(Optional(VKEY), default=None)
 
@@ -60,15 +60,16 @@ class Descriptor(KeyHolder):
     It proves nothing by itself: a person compares the fingerprint with what
     was given on paper or by voice.
     recovery is the key, kept offline, that signs the next signing key after
-    a loss.  A community adds its trust parties, its charter, its fee and the
-    rate of its commission.
+    a loss; witness the one by which it cosigns checkpoints, if it does.
+    A community adds its trust parties, its charter, its fee and the rate of
+    its commission.
     """
     typ = signature.DESCRIPTOR
 
     identifier: str = member(IDENTIFIER)
     name: str = member(TEXT)
     kind: str = member(KIND)
-    endpoint: str = member(Optional(URL))
+    endpoint: str = member(Optional(ENDPOINT))
     keys: tuple = member(PUBLISHED_KEYS)
     created: datetime = member(TIME)
     log: str = member(Optional(VKEY), default=None)
@@ -80,6 +81,7 @@ class Descriptor(KeyHolder):
     recovery: PublicKey = member(Optional(KEY), default=None)
     fee: dict = member(Optional(FEE), default=None)
     commission: str = member(Optional(AMOUNT), default=None)
+    witness: str = member(Optional(VKEY), default=None)
 
     def __post_init__(self):
         super().__post_init__()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from . import witness
 from .errors import Malformed, Rejected
 from .record import (
-    COUNTRY, DIGEST, FLAG, IDENTIFIER, KEY, TEXT, TIME, URL, VKEY, Choice,
+    COUNTRY, DIGEST, ENDPOINT, FLAG, IDENTIFIER, KEY, TEXT, TIME, VKEY, Choice,
     Integer, Many, Nested, Optional, Record, Text, member)
 from .signature import DIRECTORY, PublicKey
 
@@ -80,7 +81,8 @@ class Participant(KeyHolder):
     a loss; endpoint the address of the instance, None if it can only pull;
     trust_parties those that it accepts to be reached through, in order of
     identifier; direct tells if it may be reached without any; log is the
-    key of the log of a trust party.
+    key of the log of a trust party, and witness the one by which a member
+    that the community elected cosigns checkpoints.
     """
     identifier: str = member(IDENTIFIER)
     name: str = member(TEXT)
@@ -89,11 +91,26 @@ class Participant(KeyHolder):
     state: str = member(Choice('active', 'suspended'), default='active')
     keys: tuple = member(PUBLISHED_KEYS, default=())
     recovery: PublicKey = member(Optional(KEY), default=None)
-    endpoint: str = member(Optional(URL), default=None)
+    endpoint: str = member(Optional(ENDPOINT), default=None)
     trust_parties: tuple = member(Many(IDENTIFIER, key=str), default=())
     direct: bool = member(FLAG, default=False)
     legal: Legal = member(Optional(Nested(Legal)), default=None)
     log: str = member(Optional(VKEY), default=None)
+    witness: str = member(Optional(VKEY), default=None)
+
+
+def least_quorum(witnesses):
+    "Return how many are more than half of the witnesses"
+    return witnesses // 2 + 1
+
+
+def default_quorum(witnesses):
+    """Return how many of the witnesses make a quorum unless a community
+    says otherwise: two thirds, ten of fifteen, or more than half where there
+    are fewer"""
+    if witnesses < 15:
+        return least_quorum(witnesses)
+    return -(-2 * witnesses // 3)
 
 
 @dataclass(frozen=True)
@@ -101,6 +118,9 @@ class Directory(Record):
     """A version of the directory of a community
 
     Signed by the community; previous is the digest of the version before.
+    quorum is how many of the witnesses must cosign a checkpoint: more than
+    half, so that two checkpoints have one witness in common.  None if no
+    witness is elected.
     """
     typ = DIRECTORY
 
@@ -111,6 +131,7 @@ class Directory(Record):
     expires: datetime = member(TIME)
     participants: tuple = member(
         Many(Nested(Participant), key=lambda p: p.identifier))
+    quorum: int = member(Optional(Integer(1)), default=None)
 
     def __post_init__(self):
         super().__post_init__()
@@ -118,6 +139,26 @@ class Directory(Record):
             raise Malformed("All versions but the first name the previous.")
         if self.created >= self.expires:
             raise Malformed("The directory expires before its creation.")
+        self._check_witnesses()
+
+    def _check_witnesses(self):
+        witnesses = [v.key.data for v in self.witnesses.values()]
+        if self.quorum is None:
+            if witnesses:
+                raise Malformed("The witnesses have no quorum.")
+            return
+        if not least_quorum(
+                len(witnesses)) <= self.quorum <= len(witnesses):
+            raise Malformed("The quorum is not most of the witnesses.")
+        if len(set(witnesses)) < len(witnesses):
+            raise Malformed("Two witnesses have one key.")
+
+    @cached_property
+    def witnesses(self):
+        "The Verifiers of the elected witnesses, by their identifier"
+        return {
+            p.identifier: witness.verifier(p.witness)
+            for p in self.participants if p.witness}
 
     @cached_property
     def _participants(self):
@@ -131,6 +172,11 @@ class Directory(Record):
         "Return the valid signing keys of a participant, by their id"
         participant = self.participant(identifier)
         return participant.public_keys(at) if participant else {}
+
+    def says(self, other):
+        "Tell if the other directory says the same, whatever its dates"
+        return (self.participants, self.quorum) == (
+            other.participants, other.quorum)
 
     def check_after(self, known):
         """Check that this directory may take the place of a known one

@@ -4,7 +4,8 @@
 
 An entry is public and says nothing: a version byte and 32 bytes.  Version 1
 is a commitment to a private :class:`Evidence`, version 2 the digest of a
-directory, logged as published.
+directory, logged as published, version 3 the last known head of the log that
+this one succeeds, its first entry.
 """
 import hashlib
 from dataclasses import dataclass
@@ -16,12 +17,21 @@ from .errors import Malformed
 from .proof import Proof
 from .record import (
     BINARY, DIGEST, IDENTIFIER, JWS, LONG_TEXT, TIME, UUID, Choice, Integer,
-    Optional, member)
+    Optional, Text, member)
 
 COMMITMENT = b'\x01'
 DIRECTORY = b'\x02'
+PREDECESSOR = b'\x03'
 NONCE_SIZE = 32
-SUBMISSION, DELIVERY = EVENTS = 'submission', 'delivery'
+# In the order in which they happen to a message
+SUBMISSION, REJECTION, CONSIGNMENT, DELIVERY, FAILURE = EVENTS = (
+    'submission', 'submission-rejection', 'consignment', 'delivery',
+    'delivery-failure')
+# Exactly one of them ends the way of a message that was taken in
+CLOSING = {DELIVERY, FAILURE}
+# Why a message was not delivered
+REFUSED, UNREACHABLE, EXPIRED, GIVEN_UP = FAILURES = (
+    'refused', 'unreachable', 'expired', 'given-up')
 
 _domain = b'trycoton-commitment@1\n'
 
@@ -43,10 +53,17 @@ def directory_entry(digest):
     return DIRECTORY + bytes.fromhex(DIGEST.load(digest))
 
 
+def predecessor_entry(checkpoint):
+    "Return the entry of the last known Checkpoint of the log before"
+    return PREDECESSOR + hashlib.sha256(
+        checkpoint.text().encode('utf-8')).digest()
+
+
 def parse(data):
     "Return the version byte and the 32 bytes of an entry; raise Malformed"
     version, value = data[:1], data[1:]
-    if version not in (COMMITMENT, DIRECTORY) or len(value) != 32:
+    if (version not in (COMMITMENT, DIRECTORY, PREDECESSOR)
+            or len(value) != 32):
         raise Malformed("Not an entry of the log.")
     return version, value
 
@@ -55,9 +72,20 @@ def parse(data):
 class Evidence(record.Record):
     """An event in the life of a message, as committed in the log
 
-    'submission': signature is the sender's JWS over the message.
-    'delivery': signature is the JWS of the recipient over receipt, the text
-    of its Receipt.  So nobody's act can be invented.
+    The names in brackets are those of ETSI EN 319 522-1.
+    'submission' (SubmissionAcceptance): signature is the sender's JWS over
+    the message.
+    'submission-rejection' (SubmissionRejection): the same, and reason is the
+    name of the problem for which the trust party did not take it.
+    'delivery' (ContentHandover): signature is the JWS of the recipient over
+    receipt, the text of its Receipt.  So nobody's act can be invented.
+    'consignment' (ContentConsignment), the message is at the disposal of the
+    recipient, and 'delivery-failure' (ContentHandoverFailure), it was not
+    handed over, are the word of the trust party alone, without signature.
+    The reason of the last is 'refused' (ConsignmentRejection) by the
+    recipient's instance, 'unreachable', 'expired'
+    (AcceptanceRejectionExpiry): never fetched, or 'given-up' by a person.
+    text is what was said about the reason.
     message, sender, recipient, digest and sequence are those of the message.
     previous is the digest of the evidence, of any event, that the log took
     before for the same sender and recipient, or None for the first.
@@ -70,13 +98,24 @@ class Evidence(record.Record):
     time: datetime = member(TIME)
     sequence: int = member(Integer(1))
     previous: 'str | None' = member(Optional(DIGEST))
-    signature: str = member(JWS)
+    signature: 'str | None' = member(Optional(JWS))
     receipt: 'str | None' = member(Optional(LONG_TEXT), default=None)
+    reason: 'str | None' = member(
+        Optional(Text(r'[a-z-]{1,100}')), default=None)
+    text: 'str | None' = member(Optional(LONG_TEXT), default=None)
 
     def __post_init__(self):
         super().__post_init__()
         if (self.event == DELIVERY) != (self.receipt is not None):
             raise Malformed("A delivery, and no other event, has a receipt.")
+        if (self.event in {CONSIGNMENT, FAILURE}) != (self.signature is None):
+            raise Malformed("The event is not signed by who acted.")
+        if (self.event in {REJECTION, FAILURE}) != (self.reason is not None):
+            raise Malformed("What failed, and nothing else, has a reason.")
+        if self.event == FAILURE and self.reason not in FAILURES:
+            raise Malformed("Not why a message is not delivered.")
+        if self.text is not None and self.reason is None:
+            raise Malformed("There is a text without a reason.")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ A signer is *established* when its key is
   the message.  A message that this log does not hold is taken to be of the
   time that its parties, or its own log, say.
 
+The keys of a signer are those of the last directory that the log held before
+the message: a revocation counts from its place in the log, whatever the clocks
+say, and a key that it withdrew counts no more.
+
 A log is established when it is trusted, or named by a directory or descriptor
 that is.  Where the policy wants witnesses, each checkpoint has their quorum.
 
@@ -60,10 +64,14 @@ TRUST = {'signer', 'log', 'witnesses'}
 
 @dataclass(frozen=True)
 class Check:
-    "Something that was looked at, and what was found"
+    """Something that was looked at, and what was found
+
+    part is the path in the file of what was looked at, if it is one part.
+    """
     name: str
     ok: bool
     text: str
+    part: 'str | None' = None
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,11 @@ class SignedDirectory(Signed):
 class SignedMessage(Signed):
     """A message and what is known of it
 
-    receipt is the Signed receipt of the recipient, when no record of its
-    delivery holds it; records are the entry.Record of its submission and of
-    its delivery, those that exist, in this order.
+    records are the entry.Record of its events, those that exist, in the order
+    of entry.EVENTS.  They begin with its submission, or are its rejection
+    alone, and only one closes it.
+    receipt is the Signed receipt of the recipient, when no record closes the
+    message.
     content_key, which the sender and the recipient have, shows what a sealed
     message says; None leaves it sealed.
     """
@@ -135,11 +145,23 @@ class SignedMessage(Signed):
 
     def __post_init__(self):
         super().__post_init__()
-        events = tuple(r.event.event for r in self.records)
-        if events != entry.EVENTS[:len(events)]:
+        events = [r.event.event for r in self.records]
+        if not events:
+            return
+        if (events != [e for e in entry.EVENTS if e in events]
+                or (entry.SUBMISSION in events) == (
+                    entry.REJECTION in events)
+                or entry.REJECTION in events and len(events) > 1):
             raise Malformed("Not the records of a message, in order.")
-        if entry.DELIVERY in events and self.receipt:
-            raise Malformed("The receipt is there twice.")
+        if entry.CLOSING <= {*events}:
+            raise Malformed("It is both delivered and not delivered.")
+        if self.receipt and self.is_closed:
+            raise Malformed("A record has closed it: it has no receipt.")
+
+    @property
+    def is_closed(self):
+        "Tell if a record says that it was delivered, or not"
+        return any(r.event.event in entry.CLOSING for r in self.records)
 
     @cached_property
     def value(self):
@@ -224,8 +246,7 @@ def build(messages, *, exporter, sign, descriptors=(), directories=(),
         keys=(), consistency=None):
     """Return the bytes of an evidence file
 
-    messages are SignedMessages; a receipt that the record of the delivery
-    holds too is left out.
+    messages are SignedMessages.
     exporter is the identifier of who seals, and sign(bytes) returns its
     detached JWS of typ SEAL; its key is in a directory or descriptor.
     descriptors and directories, Signed, are those to choose from: the
@@ -240,12 +261,12 @@ def build(messages, *, exporter, sign, descriptors=(), directories=(),
     descriptors, directories = list(descriptors), list(directories)
     contents = Contents(
         exporter=exporter,
-        messages=[
-            replace(m, receipt=None) if len(m.records) > 1 else m
-            for m in messages],
+        messages=messages,
         descriptors=descriptors,
         directories=directories,
-        keys=sorted({*keys, *_named_logs([*descriptors, *directories])}))
+        keys=sorted({
+                *keys, *_named_logs([*descriptors, *directories]),
+                *_named_witnesses(directories)}))
     verification = _Verification(contents.seal(sign))
     _refuse(c for c in verification.checks if c.name != 'use')
     contents = replace(
@@ -277,8 +298,9 @@ def verify(data, policy=None):
         file = File.parse(data)
     except ProtocolError as exception:
         return Report((Check(
-                    'form', False,
-                    f"The file is not in its canonical form: {exception}"),))
+                    'form', False, "The file is not in its canonical form"
+                    + (f", at {exception.path}" if exception.path else '')
+                    + f": {exception}", exception.path),))
     return Report((
             Check('form', True, "The file is in its canonical form"),
             *_Verification(file, policy).checks))
@@ -309,6 +331,11 @@ def _named_logs(sources):
     return {h.log for s in sources for h in _holders(s) if h.log}
 
 
+def _named_witnesses(directories):
+    return {
+        v.vkey for d in directories for v in d.value.witnesses.values()}
+
+
 @dataclass(frozen=True)
 class _Logged:
     "Where an entry is proved to be"
@@ -334,39 +361,48 @@ class _Verification:
         self.signers = {}       # the sources that are valid, and their key
         self.logged = {}        # where directories are logged
         self.checkpoints = {}   # those of proofs, and who signed them
+        self.places = {}        # where records are logged
         self.hashes = {}        # the hash of each range of each log
         self.needs = []         # (identifier, source, moment) of signatures
         self.used, self.used_keys = set(), set()
+        self.parts = {
+            part: f'{name}[{index}]'
+            for name in ['messages', 'descriptors', 'directories']
+            for index, part in enumerate(getattr(file, name))}
         self._keys()
         self._descriptors()
         self._directories()
         for message in file.messages:
             self._message(message)
         self._seal()
+        self._name_logs()
         self._sequences()
         self._chains()
+        self._answers()
         self._consistency()
         self._unused()
         self._trust()
 
     @contextmanager
-    def check(self, name, text):
+    def check(self, name, text, part=None):
         try:
             yield
         except ProtocolError as exception:
-            self.checks.append(Check(name, False, f"{text}: {exception}"))
+            self.checks.append(
+                Check(name, False, f"{text}: {exception}", part))
         else:
-            self.checks.append(Check(name, True, text))
+            self.checks.append(Check(name, True, text, part))
 
     # What tells whose key it is
 
     def _keys(self):
-        with self.check('keys', "Keys of logs and witnesses"):
+        with self.check('keys', "Keys of logs and witnesses", 'keys'):
             self.verifiers = list(map(Verifier.from_vkey, self.file.keys))
 
     def _descriptors(self):
         for source in self.file.descriptors:
-            with self.check('descriptor', _name(source)):
+            with self.check(
+                    'descriptor', _name(source), self.parts[source]):
                 source.value.verify(source.signature)
                 self.signers[source] = source.value.signer
 
@@ -375,7 +411,8 @@ class _Verification:
         known = None
         for source in self.file.directories:
             directory = source.value
-            with self.check('directory', _name(source)):
+            with self.check(
+                    'directory', _name(source), self.parts[source]):
                 descriptor = descriptors.get(directory.community)
                 if not descriptor:
                     raise Rejected("The community has no valid descriptor.")
@@ -421,54 +458,70 @@ class _Verification:
     # What was said
 
     def _message(self, message):
-        value = message.value
+        value, part = message.value, self.parts[message]
         receipt, receipt_moment = message.receipt, None
-        moment = _Moment(value.created)
-        for record in message.records:
+        receipt_part = f'{part}.receipt'
+        moment, last = _Moment(value.created), None
+        for index, record in enumerate(message.records):
             event = record.event
-            with self.check(
-                    event.event, f"{message}: record of its {event.event}"):
+            place = f'{part}.records[{index}]'
+            with self.check(event.event,
+                    f"{message}: record of its {_in_words(event)}", place):
                 logged = self._record(message, record)
-                if event.event == entry.SUBMISSION:
+                self.places[record] = logged
+                if not index:
                     moment = _Moment(event.time, logged)
-                else:
+                if (last and last.log == logged.log
+                        and last.index >= logged.index):
+                    raise Rejected("It comes before the "
+                        f"{message.records[index - 1].event.event}.")
+                last = logged
+                if event.event == entry.DELIVERY:
                     receipt_moment = _Moment(event.time, logged)
-                    if moment.logged and moment.logged.log == logged.log and (
-                            moment.logged.index >= logged.index):
-                        raise Rejected("It comes before the submission.")
             if event.event == entry.DELIVERY:
-                receipt = Signed(
+                receipt, receipt_part = Signed(
                     data=event.receipt.encode('utf-8'),
-                    signature=event.signature)
+                    signature=event.signature), place
         if receipt:
             with self.check(
-                    'receipt', f"{message}: receipt of {value.receiver}"):
+                    'receipt', f"{message}: receipt of {value.receiver}",
+                    receipt_part):
                 time = self._receipt(value, receipt, receipt_moment)
                 if not message.records:
                     moment = _Moment(time)
-        with self.check('message', f"{message}: signed by {value.sender}"):
+        with self.check(
+                'message', f"{message}: signed by {value.sender}", part):
             self._verify(message, value.typ, value.sender, moment)
             if value.via and not message.records:
                 raise Rejected(
                     f"It went through {value.via}, which has no record.")
-        self._content(message)
+        self._content(message, part)
+        if message.records:
+            with self.check('date', f"{message}: dated "
+                    f"{canonical.format_time(value.created)}, recorded "
+                    f"{canonical.format_time(moment.time)}", part):
+                if value.created > moment.time + SKEW:
+                    raise Rejected("It is dated after its record.")
         if value.checkpoint is not None:
-            with self.check('checkpoint', f"{message}: checkpoint in it"):
+            with self.check(
+                    'checkpoint', f"{message}: checkpoint in it", part):
                 self._checkpoint(value.checkpoint)
 
-    def _content(self, message):
+    def _content(self, message, part):
         "Check that what is shown of a sealed message is what was signed"
         if not seal.is_sealed(message.value) and message.content_key is None:
             return
+        place = f'{part}.content_key'
         try:
             shown = message.shown
         except ProtocolError as exception:
             self.checks.append(Check(
-                    'content', False, f"{message}: what it says: {exception}"))
+                    'content', False,
+                    f"{message}: what it says: {exception}", place))
             return
         self.checks.append(Check('content', True,
             f"{message}: it says {_what(shown)}, which its sender signed for"
-            if shown else f"{message}: what it says is left sealed"))
+            if shown else f"{message}: what it says is left sealed", place))
 
     def _record(self, message, record):
         event, value = record.event, message.value
@@ -476,7 +529,7 @@ class _Verification:
                 event.sequence) != (value.id, value.sender, value.receiver,
                 value.digest, value.sequence):
             raise Rejected("It is about another message.")
-        if (event.event == entry.SUBMISSION
+        if (event.event in {entry.SUBMISSION, entry.REJECTION}
                 and event.signature != message.signature):
             raise Rejected("It holds another signature of the sender.")
         return self._include(record.inclusion, record.entry)
@@ -491,7 +544,17 @@ class _Verification:
         self._verify(
             signed, signature.RECEIPT, value.receiver,
             moment or _Moment(receipt.time))
+        self._acknowledge(receipt.checkpoint)
         return receipt.time
+
+    def _acknowledge(self, data):
+        "Look if the receiver was shown another log than the file shows"
+        try:
+            checkpoint = Checkpoint.open(data or b'', self.verifiers)
+        except ProtocolError:
+            # The sender must not lose its evidence by what it did not write
+            return
+        self._see(checkpoint.origin, {(0, checkpoint.size): checkpoint.root})
 
     def _checkpoint(self, data):
         "Look if the sender was shown another log than the file shows"
@@ -531,7 +594,23 @@ class _Verification:
         if not found:
             raise UnknownKey(
                 f"The key {kid} is not given as one of {identifier}.")
+        found = [
+            f for f in found if not self._is_replaced(f[0], moment)]
+        if not found:
+            raise Rejected(f"The key {kid} was withdrawn.")
         return max(found, key=rank)
+
+    def _is_replaced(self, source, moment):
+        "Tell if a later directory was there when something was signed"
+        if not isinstance(source, SignedDirectory):
+            return False
+        community, version = source.key
+        return any(
+            isinstance(other, SignedDirectory)
+            and other.value.community == community
+            and other.value.version > version
+            and self._is_before(other, moment, skew=timedelta())
+            for other in self.signers)
 
     def _published(self, identifier, kid):
         return [
@@ -542,22 +621,35 @@ class _Verification:
 
     def _use(self, identifier, source, moment):
         self.needs.append((identifier, source, moment))
+        self._keep(source)
+
+    def _keep(self, source):
         self.used.add(source)
         if isinstance(source, SignedDirectory):
             self.used.update(
                 d for d in self.file.descriptors
                 if d.key == source.value.community)
 
-    def _is_before(self, source, moment):
+    def _name_logs(self):
+        """Keep for each log a source that names it: a community may have left
+        the trust party before the directory that gives the keys"""
+        for vkey in sorted(v.vkey for v in self.used_keys):
+            sources = [s for s in self.signers
+                if any(h.log == vkey for h in _holders(s))]
+            if sources and self.used.isdisjoint(sources):
+                self._keep(max(sources, key=lambda s: (
+                            isinstance(s, SignedDirectory), s.key)))
+
+    def _is_before(self, source, moment, skew=SKEW):
         "Tell if a directory was there when something was signed"
         logged = self.logged.get(source)
         if logged and moment.logged and logged.log == moment.logged.log:
             return logged.index < moment.logged.index
-        return source.value.created <= moment.time + SKEW
+        return source.value.created <= moment.time + skew
 
     def _seal(self):
         file = self.file
-        with self.check('seal', f"Seal of {file.exporter}"):
+        with self.check('seal', f"Seal of {file.exporter}", 'signature'):
             kid = signature.kid_of(file.signature, SEAL)
             found = self._published(file.exporter, kid)
             if not found:
@@ -579,10 +671,12 @@ class _Verification:
             value = message.value
             pairs.setdefault((value.sender, value.receiver), []).append(value)
         for (sender, receiver), values in pairs.items():
+            recorded = self._in_order_of_records(values)
             values.sort(key=lambda v: v.sequence)
             numbers = ', '.join(str(v.sequence) for v in values)
             with self.check('sequence',
-                    f"Messages {numbers} of {sender} to {receiver}"):
+                    f"Messages {numbers} of {sender} to {receiver}"
+                    + recorded):
                 if len({v.id for v in values}) < len(values):
                     raise Rejected("Two have one id.")
                 for value in values:
@@ -591,11 +685,25 @@ class _Verification:
                 for before, after in zip(values, values[1:]):
                     if before.sequence == after.sequence:
                         raise Rejected("Two have one number.")
+                    if after.created + SKEW < before.created:
+                        raise Rejected(
+                            f"Number {after.sequence} is dated before "
+                            f"number {before.sequence}.")
                     if (before.sequence + 1 == after.sequence
                             and after.previous != before.digest):
                         raise Rejected(
                             f"Number {after.sequence} does not follow "
                             f"number {before.sequence}.")
+
+    def _in_order_of_records(self, values):
+        "Return in words if the log took the messages in another order"
+        recorded = {
+            m.value.sequence: place.index for m in self.file.messages
+            if m.value in values and (place := self._place(m))}
+        numbers = sorted(recorded, key=recorded.get)
+        if numbers == sorted(numbers):
+            return ''
+        return f", recorded in the order {', '.join(map(str, numbers))}"
 
     def _chains(self):
         pairs = {}
@@ -624,6 +732,29 @@ class _Verification:
             if digest in digests[i:]:
                 raise Rejected("A record follows one that comes after it.")
 
+    def _answers(self):
+        "Check that what answers another message was recorded after it"
+        known = {
+            (m.value.sender, m.value.receiver, m.value.id): m
+            for m in self.file.messages}
+        for message in self.file.messages:
+            value = message.value
+            answered = known.get(
+                (value.receiver, value.sender, value.correlation))
+            if not answered:
+                continue
+            with self.check('answer', f"{message}: answers {answered}",
+                    self.parts[message]):
+                places = [self._place(m) for m in [answered, message]]
+                if all(places) and places[0].log == places[1].log and (
+                        places[0].index > places[1].index):
+                    raise Rejected("It was recorded before it.")
+
+    def _place(self, message):
+        "Return where the trust party took in the message, or None"
+        for record in message.records[:1]:
+            return self.places.get(record)
+
     @property
     def growths(self):
         "The consecutive sizes of each log: (origin, old, new)"
@@ -639,11 +770,11 @@ class _Verification:
 
     def _consistency(self):
         growths = self.growths
-        for part in self.file.consistency:
+        for index, part in enumerate(self.file.consistency):
             growth = (part.origin, part.old, part.new)
             with self.check('consistency',
                     f"The log {part.origin} grew from {part.old} "
-                    f"to {part.new}"):
+                    f"to {part.new}", f'consistency[{index}]'):
                 if growth not in growths:
                     raise Rejected("No checkpoint of the file needs it.")
                 old, new = (
@@ -734,6 +865,13 @@ def _what(message):
     return ' '.join(filter(None, [
                 getattr(message, 'root', message.type),
                 getattr(message, 'number', None)]))
+
+
+def _in_words(event):
+    words = event.event.replace('-', ' ')
+    if event.reason is not None:
+        words += f' ({event.reason})'
+    return words
 
 
 def _name(source):

@@ -125,6 +125,18 @@ def consistency_ranges(old, new):
     return ranges[::-1]
 
 
+def growth_ranges(old, new):
+    """Return ranges of which the trees of both sizes are made
+
+    They are those of the consistency proof and, where it leaves out the old
+    tree as known, that tree itself; raise Rejected.
+    """
+    ranges = consistency_ranges(old, new)
+    if all(end != old for _, end in ranges):
+        ranges.insert(0, (0, old))
+    return ranges
+
+
 def inclusion_proof(node, index, size):
     """Return the hashes that prove the entry at index of a tree of size
 
@@ -136,6 +148,21 @@ def inclusion_proof(node, index, size):
 def consistency_proof(node, old, new):
     "Return the hashes that prove that the tree of size old grew into new"
     return [range_hash(node, *r) for r in consistency_ranges(old, new)]
+
+
+def growth(node, old, new):
+    "Return the hashes of the growth_ranges, from the nodes of the new tree"
+    return [range_hash(node, *r) for r in growth_ranges(old, new)]
+
+
+def growth_roots(old, new, hashes):
+    """Return the roots of both trees that the hashes of growth_ranges give
+
+    Raise Malformed or Rejected.
+    """
+    check_hashes(hashes)
+    known = _known(growth_ranges(old, new), hashes)
+    return _fold(known, 0, old), _fold(known, 0, new)
 
 
 def tree_root(node, size):

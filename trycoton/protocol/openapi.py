@@ -9,23 +9,27 @@ the examples come from the vectors: nothing is said twice.
 import json
 import sys
 
-from . import canonical, problem, schema, vector
+from . import canonical, entry, problem, schema, vector, witness
 from .directory import RECORD_HEADER
 from .envelope import PROTOCOL
 from .problem import PROBLEMS
-from .record import BINARY, JWS, LONG_TEXT, UUID, Many, Members, Optional
+from .record import (
+    BINARY, FLAG, IDENTIFIER, JWS, LONG_TEXT, TEXT, TIME, UUID, VKEY, Integer,
+    Many, Members, Optional)
 from .signature import SIGNATURE_HEADER
 
 VERSION = '3.1.0'
 SERVER = 'https://example.org/database/cooperative'
 SCHEMAS = '#/components/schemas/'
 
+_objects = {'type': 'array', 'items': {'type': 'object'}}
+
 _any = ['internal', 'unavailable']
-_signed = ['signature', 'malformed', 'too-large']
+_signed = ['signature', 'malformed', 'too-large', 'encoding']
 _message = [
     *_signed, 'unknown-key', 'not-sender', 'suspended', 'no-relation',
     'other-route', 'forbidden', 'not-addressed', 'conflict', 'overload',
-    'no-log']
+    'quota', 'no-log', 'log-behind', 'log-closed', 'log-mirror']
 
 
 def description(modules=None, server=SERVER):
@@ -109,9 +113,75 @@ def _schemas():
         'Records': {
             'description': "Null as long as it did not happen.",
             **plain(Members({
-                        'submission': Optional(_Named('Record')),
-                        'delivery': Optional(_Named('Record')),
+                        event: Optional(_Named('Record'))
+                        for event in entry.EVENTS
                         })),
+            },
+        'Entries': {
+            'description': "The entries about the messages of the caller, "
+            "by index; next is where the list goes on.",
+            **plain(Members({
+                        'entries': Many(Members({
+                                    'message': UUID,
+                                    'event': TEXT,
+                                    'index': Integer(),
+                                    'sender': IDENTIFIER,
+                                    'recipient': IDENTIFIER,
+                                    'erased': FLAG,
+                                    })),
+                        'next': Optional(Integer()),
+                        })),
+            },
+        'Held': {
+            'description': "All that is held about the caller, with some of "
+            "the messages; next is after which one the next page starts.",
+            'type': 'object',
+            'properties': {
+                'trust_party': IDENTIFIER.schema(None),
+                'created': TIME.schema(None),
+                'participant': {'type': 'object'},
+                'memberships': _objects,
+                'agreements': _objects,
+                'refusals': _objects,
+                'rejections': _objects,
+                'quota': {
+                    'anyOf': [{'type': 'object'}, {'type': 'null'}],
+                    },
+                'messages': _objects,
+                'next': Optional(Integer()).schema(None),
+                },
+            'required': [
+                'trust_party', 'created', 'participant', 'memberships',
+                'agreements', 'refusals', 'rejections', 'quota', 'messages',
+                'next'],
+            },
+        'Public': {
+            'description': "What is public of a trust party.",
+            'type': 'object',
+            'properties': {
+                'name': TEXT.schema(None),
+                'identifier': IDENTIFIER.schema(None),
+                'fingerprint': TEXT.schema(None),
+                'language': {'type': 'string', 'enum': ['en', 'fr']},
+                'policy': Optional(LONG_TEXT).schema(None),
+                'facts': {'type': 'array', 'items': {'type': 'string'}},
+                'retention': _objects,
+                'log': plain(Members({
+                            'origin': TEXT,
+                            'key': VKEY,
+                            'fingerprint': TEXT,
+                            })),
+                'checkpoint': plain(Members({
+                            'size': Integer(),
+                            'root': BINARY,
+                            'time': TIME,
+                            'note': LONG_TEXT,
+                            })),
+                'links': {'type': 'object'},
+                },
+            'required': [
+                'name', 'identifier', 'fingerprint', 'language', 'policy',
+                'facts', 'retention', 'log', 'checkpoint', 'links'],
             },
         'Logged': {
             'description': "The .tlog-proof of the digest, null as long as "
@@ -134,6 +204,11 @@ def _schemas():
                     'enum': sorted({p.status for p in PROBLEMS.values()}),
                     },
                 'detail': {'type': 'string', 'maxLength': 500},
+                'record': {
+                    'description': "What a trust party proves of its "
+                    "refusal of a message.",
+                    **_refer('Record'),
+                    },
                 },
             'required': ['type', 'title', 'status'],
             'additionalProperties': False,
@@ -158,7 +233,7 @@ def _operation(id_, summary, *responses, problems=(), token=False, **others):
     for response in responses:
         answers.update(response)
     if token:
-        problems = [*problems, 'token']
+        problems = [*problems, 'token', 'quota']
         others['security'] = [{'pullToken': []}]
     for name in [*problems, *_any]:
         _add_problem(answers, name)
@@ -227,6 +302,10 @@ def _signature(of):
         JWS.schema(None))
 
 
+_limits = [(name, {'description': text, 'schema': {'type': 'string'}})
+    for name, text in [
+        ('RateLimit-Policy', "The quota of the caller at a trust party."),
+        ('RateLimit', "What is left of it, and when all is given back.")]]
 _etag = (
     'ETag', {'description': "Of the bytes.", 'schema': {'type': 'string'}})
 _unchanged = _answer(304, "The caller has it already, by its If-None-Match.")
@@ -282,12 +361,41 @@ def _json_example(name, value):
             'schema': _refer(name), 'example': value}}
 
 
+def _after(text):
+    return {
+        'name': 'after',
+        'in': 'query',
+        'description': text,
+        'schema': {
+            'type': 'integer',
+            'minimum': 0,
+            'default': 0,
+            'maximum': 999999999,
+            },
+        }
+
+
+def _text(example):
+    return {'text/plain; charset=utf-8': {
+            'schema': {'type': 'string'}, 'example': example}}
+
+
+def _witness_request():
+    return f"old 0\n\n{_case('note', 'checkpoint')['note']}"
+
+
+def _cosignature():
+    *_, line = _case('note', "cosigned")['note'].splitlines()
+    return f'{line}\n'
+
+
+_evidence = _value_of('Evidence')
 _uuid = _value_of('RelationEnd')['relation']
 _jws = _case('signature', "Ed25519")['jws']
 _stores = [
-    _answer(201, "Stored.", _json_example('Stored', _stored())),
+    _answer(201, "Stored.", _json_example('Stored', _stored()), *_limits),
     _answer(200, "Known already: the same receipt as the first time.",
-        _json_example('Stored', _stored())),
+        _json_example('Stored', _stored()), *_limits),
     ]
 _messages = {
     'application/xml': {
@@ -343,33 +451,71 @@ PATHS = {
                 'send', "Send a message, of at most 5 MiB",
                 *_stores,
                 _answer(202, "Stored by a trust party whose log is late: "
-                    "with a promise.", _json('Stored')),
+                    "with a promise.", _json('Stored'), *_limits),
                 problems=_message,
                 parameters=[_signature_parameter],
                 requestBody=_body(_messages)),
+            },
+        '/witness/add-checkpoint': {
+            'post': _operation(
+                'addCheckpoint', "Have the instance witness a checkpoint "
+                "of a log (c2sp.org/tlog-witness)",
+                _answer(200, "The line of the witness, cosignature/v1.",
+                    _text(_cosignature())),
+                _answer(409, "Not from what the witness knows: the size of "
+                    "the last checkpoint that it signed.", {
+                        witness.SIZE_TYPE: {
+                            'schema': {'type': 'string'},
+                            'example': '7\n',
+                            },
+                        }),
+                problems=[
+                    'not-a-request', 'not-log', 'not-found', 'unknown-log',
+                    'too-large', 'inconsistent', 'overload'],
+                requestBody=_body(_text(_witness_request()))),
             },
         '/edi/mailbox': {
             'get': _operation(
                 'mailbox', "The messages that wait for the caller, oldest "
                 "first",
-                _answer(200, "Their ids.",
+                _answer(200, "Their ids, without those that are leased and "
+                    "what follows them from the same sender.",
                     _json_example('Mailbox', {'messages': [_uuid]})),
-                token=True),
+                token=True,
+                parameters=[{
+                        'name': 'limit',
+                        'in': 'query',
+                        'description': "How many ids at most.",
+                        'schema': {
+                            'type': 'integer',
+                            'minimum': 1,
+                            'default': 100,
+                            'maximum': 1000,
+                            },
+                        }, {
+                        'name': 'after',
+                        'in': 'query',
+                        'description': "The last id of the page before.",
+                        'schema': UUID.schema(None),
+                        }]),
             },
         '/edi/mailbox/{id}': {
             'get': _operation(
-                'fetch', "A message that waits for the caller",
+                'fetch', "A message that waits for the caller, which then "
+                "has it alone for 5 minutes",
                 _answer(200, "The bytes.", _messages,
                     _signature("the sender of the message")),
-                problems=['not-found'], token=True,
+                problems=['not-found', 'leased'], token=True,
                 parameters=[_id("Of a message in the mailbox.")]),
             },
         '/edi/mailbox/{id}/receipt': {
             'post': _operation(
                 'acknowledge', "Post what POST /edi/messages would have "
-                "answered",
+                "answered: a problem that may pass gives the message back",
                 _answer(204, "Kept, also when it was known already."),
-                problems=['not-found', 'malformed', 'too-large'],
+                problems=[
+                    'not-found', 'closed', 'malformed', 'too-large',
+                    'encoding'],
                 token=True,
                 parameters=[_id("Of the message that was fetched.")],
                 requestBody=_body({
@@ -438,9 +584,40 @@ PATHS = {
             },
         },
     'cooperative_trust': {
+        '/trust/': {
+            'get': _operation(
+                'public', "What the trust party is, its policy and its log "
+                "now, for people and machines",
+                _answer(200, "In French or English, by Accept-Language.", {
+                        **_bytes('text/html; charset=utf-8', "A page."),
+                        **_json('Public'),
+                        }, _etag),
+                _unchanged,
+                problems=['not-found'], parameters=[_none_match]),
+            },
         '/trust/checkpoint': {
             'get': _operation(
                 'checkpoint', "The last checkpoint of the log",
+                _answer(200, "A signed note, with the lines of the "
+                    "witnesses that signed it by now.",
+                    _text(_case('note', "checkpoint")['note']), _etag),
+                _unchanged,
+                problems=['not-found'], parameters=[_none_match]),
+            },
+        '/trust/witnessed': {
+            'get': _operation(
+                'witnessed', "The last checkpoint that the quorum of a "
+                "community signed",
+                _answer(200, "A signed note.",
+                    _text(_case('note', "checkpoint")['note']), _etag),
+                _unchanged,
+                problems=['not-found', 'log-behind'],
+                parameters=[_none_match]),
+            },
+        '/trust/predecessor': {
+            'get': _operation(
+                'predecessor', "The last known checkpoint of the log before, "
+                "to which the first entry commits",
                 _answer(200, "A signed note.", {
                         'text/plain; charset=utf-8': {
                             'schema': {'type': 'string'},
@@ -478,11 +655,51 @@ PATHS = {
                 'records', "The records of a message, for its parties",
                 _answer(200, "As far as they exist.", _json_example(
                         'Records', {
-                            'submission': None,
-                            'delivery': _value_of('Record'),
+                            **dict.fromkeys(entry.EVENTS),
+                            entry.DELIVERY: _value_of('Record'),
                             })),
-                problems=['not-found'], token=True,
+                problems=['not-found', 'erased'], token=True,
                 parameters=[_id("Of the message.")]),
+            },
+        '/trust/custody': {
+            'post': _operation(
+                'confirm', "What a licensed custodian confirms of the money "
+                "that it has, in at most 64 KiB",
+                _answer(201, "Recorded."),
+                _answer(200, "Recorded already, by the same bytes."),
+                problems=[
+                    *_signed, 'unknown-key', 'not-sender', 'not-found',
+                    'custody'],
+                parameters=[_signature_parameter],
+                requestBody=_body(_json_example(
+                        'Confirmation', _value_of('Confirmation')))),
+            },
+        '/trust/entries': {
+            'get': _operation(
+                'entries', "What the log holds about the messages of the "
+                "caller, at most 1,000 entries",
+                _answer(200, "In the order of the log.", _json_example(
+                        'Entries', {
+                            'entries': [{
+                                    'message': _uuid,
+                                    'event': 'submission',
+                                    'index': 3,
+                                    'sender': _evidence['sender'],
+                                    'recipient': _evidence['recipient'],
+                                    'erased': False,
+                                    }],
+                            'next': None,
+                            })),
+                problems=['malformed'], token=True,
+                parameters=[_after("The least index in the log.")]),
+            },
+        '/trust/held': {
+            'get': _operation(
+                'held', "All that is held about the caller, at most 200 "
+                "messages at a time",
+                _answer(200, "A page.", _json('Held')),
+                problems=['malformed'], token=True,
+                parameters=[_after("What next of the page before says.")]),
             },
         '/trust/directories': {
             'post': _operation(
@@ -494,7 +711,8 @@ PATHS = {
                     _json_example('Logged', {'record': None})),
                 problems=[
                     *_signed, 'unknown-key', 'not-sender', 'forbidden',
-                    'suspended', 'directory', 'overload', 'no-log'],
+                    'suspended', 'directory', 'overload', 'no-log',
+                    'log-behind', 'log-closed', 'log-mirror'],
                 parameters=[_signature_parameter],
                 requestBody=_body(_json_example(
                         'Directory', _value_of('Directory')))),
@@ -508,7 +726,10 @@ PATHS = {
                         'CommissionStatement',
                         _value_of('CommissionStatement')),
                     _signature("the trust party")),
-                problems=['forbidden', 'malformed', 'not-found'], token=True,
+                problems=[
+                    'forbidden', 'malformed', 'not-found', 'log-behind',
+                    'log-closed'],
+                token=True,
                 parameters=[{
                         'name': 'community',
                         'in': 'query',

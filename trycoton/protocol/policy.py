@@ -22,6 +22,8 @@ from .errors import Malformed, Rejected
 from .note import COSIGNATURE, ED25519, Verifier
 
 MAX_LINES = 1000
+# The group that the witnesses of a directory make
+WITNESSES = 'witnesses'
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,38 @@ class Policy:
         for key in keys:
             _check(key, ED25519)
         return cls(logs=keys, communities=keys)
+
+    @classmethod
+    def of_directory(cls, directory, communities=()):
+        """Return the policy that a Directory tells: its logs, its witnesses
+        by their identifier, and their quorum
+
+        communities are the vkeys of the community that signs it.
+        Raise Malformed.
+        """
+        logs = sorted({
+                p.log for p in directory.participants
+                if p.log and p.kind == 'trust-party'})
+        groups, quorum = {}, None
+        if directory.quorum:
+            quorum = WITNESSES
+            groups[quorum] = (directory.quorum, tuple(directory.witnesses))
+        return cls(
+            tuple(map(Verifier.from_vkey, logs)), directory.witnesses,
+            groups, quorum, tuple(map(Verifier.from_vkey, communities)))
+
+    def to_bytes(self):
+        "Return the bytes of a file that parse reads"
+        lines = [f'log {log.vkey}' for log in self.logs]
+        lines += [
+            f'witness {name} {key.vkey}'
+            for name, key in self.witnesses.items()]
+        lines += [
+            ' '.join(['group', name, str(minimum), *members])
+            for name, (minimum, members) in self.groups.items()]
+        lines.append(f"quorum {self.quorum or 'none'}")
+        lines += [f'community {key.vkey}' for key in self.communities]
+        return '\n'.join([*lines, '']).encode('utf-8')
 
     @classmethod
     def parse(cls, data):

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from . import signature
-from .record import DIGEST, IDENTIFIER, TIME, UUID, Choice, Record, member
+from .record import (
+    BINARY, DIGEST, IDENTIFIER, TIME, UUID, Choice, Optional, Record, member)
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,8 @@ class Receipt(Record):
 
     message and digest (SHA-256 of its exact bytes) name the message.
     status is 'stored' by the addressee, or 'relayed' by a trust party.
+    checkpoint is the last signed note of the trust party of the message that
+    the receiver has verified, None without trust party or before the first.
     Signed by the receiver, after its commit.
     """
     typ = signature.RECEIPT
@@ -22,3 +25,4 @@ class Receipt(Record):
     receiver: str = member(IDENTIFIER)
     time: datetime = member(TIME)
     status: str = member(Choice('stored', 'relayed'), default='stored')
+    checkpoint: 'bytes | None' = member(Optional(BINARY), default=None)

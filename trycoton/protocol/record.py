@@ -8,6 +8,7 @@ It gives its JSON Schema as well: what the schema cannot say (an order, a
 check digit) is said in the description of the protocol.
 """
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import cached_property
@@ -21,6 +22,22 @@ from .signature import PublicKey
 def member(description, **options):
     "A field of a Record, described by a Value"
     return field(metadata={'value': description}, **options)
+
+
+@contextmanager
+def at(name):
+    """Have what is malformed tell where: .member or [index].
+    With None, the path so far is one inside of the value."""
+    try:
+        yield
+    except Malformed as exception:
+        path = exception.path or ''
+        if not name:
+            name = path = ''
+        if path and not path.startswith('['):
+            path = f'.{path}'
+        exception.path = f'{name}{path}'.removeprefix('.') or None
+        raise
 
 
 class Value:
@@ -273,15 +290,23 @@ class Many(Value):
 
     def _order(self, values):
         if self._key:
-            keys = [self._key(v) for v in values]
+            keys = list(map(self._key_at, range(len(values)), values))
             if any(a >= b for a, b in zip(keys, keys[1:])):
                 raise Malformed("The list is not sorted, or not unique.")
         return values
 
+    def _key_at(self, index, value):
+        with at(f'[{index}]'), at(None):
+            return self._key(value)
+
     def load(self, value):
         if not isinstance(value, list):
             raise Malformed("Not a list.")
-        return self._order(tuple(map(self._value.load, value)))
+        values = []
+        for index, item in enumerate(value):
+            with at(f'[{index}]'):
+                values.append(self._value.load(item))
+        return self._order(tuple(values))
 
     def dump(self, value):
         return [self._value.dump(v) for v in value]
@@ -325,6 +350,10 @@ DIGEST = Text(r'[0-9a-f]{64}')
 COUNTRY = Text(r'[A-Z]{2}')
 CURRENCY = Text(r'[A-Z]{3}')
 URL = Text(r'https?://[!-~]{1,2000}')
+# To which paths are added: neither credentials, query nor fragment
+ENDPOINT = Text(
+    r'https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?'
+    r'(/[A-Za-z0-9._~!$&\'()*+,;=:@%/-]{0,2000})?')
 # Name, key id and key of a signed note: note.py reads it
 VKEY = Text(r'[!-*,-~]{1,250}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,5000}={0,2}')
 # The RFC 7638 thumbprint of a key
@@ -372,16 +401,18 @@ class Record:
     def from_json(cls, value):
         "Return the record of what to_json gives; raise Malformed"
         members = cls._members()
-        if not isinstance(value, dict) or set(value) != {
-                name for name, _ in members}:
-            raise Malformed(f"Not the members of a {cls.__name__}.")
+        names = {name for name, _ in members}
+        if not isinstance(value, dict) or set(value) != names:
+            error = Malformed(f"Not the members of a {cls.__name__}.")
+            if isinstance(value, dict):
+                error.path = min(names - set(value), default=None)
+            raise error
         result = {}
         for name, description in members:
-            try:
+            with at(f'.{name}'):
                 result[name] = description.load(value[name])
-            except Malformed as exception:
-                raise Malformed(f"{name}: {exception}") from exception
-        return cls(**result)
+        with at(None):
+            return cls(**result)
 
     def to_bytes(self):
         "Return the canonical bytes, those that are signed"

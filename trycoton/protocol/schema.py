@@ -2,17 +2,26 @@
 # this repository contains the full copyright notices and license terms.
 "The JSON Schemas (2020-12) of the records, made of their description"
 from . import (
-    commission, descriptor, directory, entry, envelope, evidence, offer,
-    receipt, statement, token)
+    commission, custody, descriptor, directory, dispute, entry, envelope,
+    evidence, offer, receipt, statement, token)
 
 DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 # What is signed or answered, by the name of its schema
 RECORDS = {
     'Application': statement.Application,
     'ApprovalStatement': offer.ApprovalStatement,
+    'Award': dispute.Award,
     'Claims': token.Claims,
     'CommissionStatement': commission.CommissionStatement,
+    'Confirmation': custody.Confirmation,
     'Descriptor': descriptor.Descriptor,
+    'DisputeAnswer': dispute.Answer,
+    'DisputeArbiter': dispute.ArbiterNaming,
+    'DisputeAward': dispute.AwardNotice,
+    'DisputeCase': dispute.CaseStatement,
+    'DisputeEvidence': dispute.CaseEvidence,
+    'DisputeOpening': dispute.Opening,
+    'DisputeWithdrawal': dispute.Withdrawal,
     'Directory': directory.Directory,
     'Evidence': entry.Evidence,
     'EvidenceFile': evidence.File,
@@ -21,6 +30,7 @@ RECORDS = {
     'Receipt': receipt.Receipt,
     'Record': entry.Record,
     'RelationAnswer': statement.RelationAnswer,
+    'RelationArbiter': dispute.RelationArbiter,
     'RelationEnd': statement.RelationEnd,
     'RelationProposal': statement.RelationProposal,
     'Resignation': statement.Resignation,

@@ -27,7 +27,7 @@ from .errors import Malformed, Rejected, UnknownKey
 __all__ = [
     'ENVELOPE', 'RECEIPT', 'DESCRIPTOR', 'DIRECTORY', 'APPLICATION',
     'STATEMENT', 'OFFER_APPROVAL', 'CATALOGUE_PAGE', 'RELATION',
-    'COMMISSION', 'TOKEN', 'AWARD', 'ACKNOWLEDGEMENT', 'TYPES',
+    'COMMISSION', 'TOKEN', 'AWARD', 'CUSTODY', 'ACKNOWLEDGEMENT', 'TYPES',
     'SIGNATURE_HEADER', 'PublicKey', 'SigningKey', 'EncryptionKey',
     'UnknownKey', 'sign', 'type_of', 'kid_of', 'read_header', 'verify']
 
@@ -36,12 +36,13 @@ SIGNATURE_HEADER = 'TryCoTon-Signature'
 TYPES = (
     ENVELOPE, RECEIPT, DESCRIPTOR, DIRECTORY, APPLICATION,
     STATEMENT, OFFER_APPROVAL, CATALOGUE_PAGE, RELATION,
-    COMMISSION, TOKEN, AWARD, ACKNOWLEDGEMENT) = (
+    COMMISSION, TOKEN, AWARD, CUSTODY, ACKNOWLEDGEMENT) = (
     'trycoton-envelope', 'trycoton-receipt', 'trycoton-descriptor',
     'trycoton-directory', 'trycoton-application', 'trycoton-statement',
     'trycoton-offer-approval', 'trycoton-catalogue-page',
     'trycoton-relation', 'trycoton-commission-statement',
-    'trycoton-pull-token', 'trycoton-award', 'trycoton-acknowledgement')
+    'trycoton-pull-token', 'trycoton-award', 'trycoton-custody',
+    'trycoton-acknowledgement')
 
 # The points of small order, less their sign: anybody signs for such a key
 WEAK = {bytes.fromhex(y) for y in [

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from . import dispute
 from .announcement import KeyAnnouncement
 from .directory import Participant
 from .envelope import SEALED_KIND
@@ -117,6 +118,7 @@ class Resignation(Record):
 
 
 BODIES = {
+    **dispute.BODIES,
     'application': Application,
     'document-read': DocumentRead,
     'key-announcement': KeyAnnouncement,

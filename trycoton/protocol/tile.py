@@ -117,6 +117,25 @@ def parse_entries(data):
     return entries
 
 
+def reader(fetch, size):
+    """Return the hashes of :func:`node_getter` out of the tiles of a tree
+
+    fetch(tile) gives the bytes of a Tile that a tree of size has; each is
+    asked for once.  What it raises passes through, as does Malformed.
+    """
+    known = {}
+
+    def hashes(level, start, count):
+        index = start >> HEIGHT
+        nodes = size >> HEIGHT * level
+        tile = Tile(level, index, min(nodes - (index << HEIGHT), WIDTH))
+        if tile not in known:
+            known[tile] = tile.check(fetch(tile))
+        first = start - tile.start
+        return known[tile][first:first + count]
+    return hashes
+
+
 def node_getter(hashes):
     """Return the node getter of :mod:`~trycoton.protocol.merkle` over tiles
 

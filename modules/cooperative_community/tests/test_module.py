@@ -475,6 +475,56 @@ class CooperativeCommunityTestCase(
         self.assertEqual(peer.state, 'removed')
 
     @with_transaction()
+    def test_route_lost(self):
+        "Test members see when a community leaves a trust party"
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        Directory = pool.get('cooperative.community.directory')
+        Relation = pool.get('cooperative.edi.relation')
+        Waiting = pool.get('cooperative.edi.waiting')
+        self.setUpActors()
+        own, membership = self.join()
+        joined = own.community
+        Directory.synchronise(
+            joined, Response(Directory.last(self.community)))
+        trust_party, = [p.peer for p in joined.participants
+            if p.peer.identifier == TRUST_PARTY]
+        within, outside = Relation.create([{
+                    'uuid': Relation.default_uuid(),
+                    'company': self.member.id,
+                    'peer': joined.peer.id,
+                    'community': community,
+                    'trust_party': trust_party.id,
+                    'state': 'agreed',
+                    } for community in [joined.peer.id, None]])
+
+        def lost():
+            found = Relation.search([
+                    ('route_lost', '=', True),
+                    ('company', '=', self.member.id),
+                    ('state', '=', 'agreed'),
+                    ])
+            self.assertTrue(all(r.route_lost for r in found))
+            return {within, outside} & set(found)
+        self.assertEqual(lost(), set())
+
+        self.community.trust_parties = []
+        self.community.save()
+        with set_company(self.manager):
+            Community.publish([self.community])
+        Directory.synchronise(
+            joined, Response(Directory.last(self.community)))
+        self.assertEqual(lost(), {within, outside})
+        self.assertIn(('change_route', within), [
+                (w.task, w.record) for w in Waiting.search([])])
+        # Another community still works with it
+        trust_party.state = 'active'
+        trust_party.save()
+        self.assertEqual(lost(), {within})
+        Relation.write([within], {'state': 'ended'})
+        self.assertEqual(lost(), set())
+
+    @with_transaction()
     def test_directory_keys(self):
         "Test a community cannot give its members keys"
         pool = Pool()
@@ -505,6 +555,138 @@ class CooperativeCommunityTestCase(
                         last.to_bytes(), signature.DIRECTORY))
                 Directory.synchronise(joined, Response(forged))
                 self.assertEqual(len(joined.alarm.splitlines()), count)
+        alarms = self.alarms()
+        self.assertEqual(
+            [(a.kind, a.peer.identifier, a.state) for a in alarms], [
+                ('entry', COMMUNITY, 'open'), ('keys', OTHER, 'open')])
+        for alarm in alarms:
+            (_, new), (_, jws), (_, old), _ = [
+                (e.name, bytes(e.data)) for e in alarm.evidence]
+            signature.verify(
+                new, jws.decode(), signature.DIRECTORY,
+                identity_of(self.manager).public_keys())
+            self.assertIn(
+                old, [bytes(d.data) for d in joined.directories])
+        # The same again is told once
+        Directory.synchronise(joined, Response(forged))
+        self.assertEqual(len(self.alarms()), 2)
+
+    def alarms(self):
+        Alarm = Pool().get('cooperative.edi.alarm')
+        return Alarm.search([], order=[('id', 'ASC')])
+
+    def publish(self, joined, last, participants=None, **values):
+        "Return what the manager answers with a directory after the last"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        content = directory.Directory(**{
+                'community': COMMUNITY, 'version': last.version + 1,
+                'previous': last.digest, 'created': now(),
+                'expires': now() + dt.timedelta(days=20),
+                'participants': participants or last.participants,
+                **values})
+        return Response(Directory._store(
+                joined, content, identity_of(self.manager).sign(
+                    content.to_bytes(), signature.DIRECTORY)))
+
+    @with_transaction()
+    def test_directory_own_entry(self):
+        "Test a member that the directory does not have any more"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        own, membership = self.join()
+        joined = own.community
+        Directory.synchronise(
+            joined, Response(Directory.last(self.community)))
+        self.assertFalse(self.alarms())
+        last = Directory.last(joined).content
+        without = tuple(
+            p for p in last.participants if p.identifier != MEMBER)
+        Directory.synchronise(joined, self.publish(joined, last, without))
+        alarm, = self.alarms()
+        self.assertEqual((alarm.kind, alarm.state), ('entry', 'open'))
+        again = self.publish(
+            joined, Directory.last(joined).content, last.participants)
+        Directory.synchronise(joined, again)
+        self.assertEqual(alarm.state, 'settled')
+        Directory.synchronise(joined, self.publish(
+                joined, Directory.last(joined).content, without))
+        _, alarm = self.alarms()
+        self.assertEqual(alarm.state, 'open')
+        # The notice of the end arrives
+        own.state = 'left'
+        own.save()
+        Directory.synchronise(joined, Response(Directory.last(joined), 304))
+        self.assertEqual(alarm.state, 'settled')
+
+    @with_transaction()
+    def test_directory_contradiction(self):
+        "Test directories that cannot follow are refused, and kept"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        own, membership = self.join()
+        joined = own.community
+        first = Response(Directory.last(self.community))
+        Directory.synchronise(joined, first)
+        content = Directory.last(joined).content
+        Directory.synchronise(joined, self.publish(joined, content))
+        known = Directory.last(joined)
+        other = self.publish(
+            joined, content, expires=now() + dt.timedelta(days=19))
+        skipping = self.publish(joined, known.content, previous='0' * 64)
+        stolen = self.publish(joined, known.content)
+        stolen.headers = {k: v[:-6] + 'AAAAAA'
+            for k, v in stolen.headers.items()}
+        for count, (response, kind) in enumerate([
+                (first, 'directory'), (other, 'directory'),
+                (skipping, 'directory'), (stolen, None)], 1):
+            for _ in range(2):
+                with self.assertRaises(DirectoryRefusedError) as context:
+                    Directory.synchronise(joined, response)
+                Directory.alarm(joined, context.exception)
+            self.assertEqual(Directory.last(joined), known)
+            alarms = self.alarms()
+            if not kind:
+                self.assertEqual(len(alarms), count - 1)
+                continue
+            self.assertEqual([a.kind for a in alarms], [kind] * count)
+            files = [bytes(e.data) for e in alarms[-1].evidence]
+            self.assertEqual(files[0], bytes(known.data))
+            self.assertEqual(files[2], response.data)
+
+    @with_transaction()
+    def test_directory_late(self):
+        "Test a directory that expires, or that no log has"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        own, membership = self.join()
+        joined = own.community
+        Directory.synchronise(
+            joined, Response(Directory.last(self.community)))
+        last = Directory.last(joined)
+        error = DirectoryRefusedError("It does not answer.")
+        Directory.alarm(joined, error)
+        self.assertFalse(self.alarms())
+        for delay, kinds in [
+                # A clock may be wrong by an hour
+                (dt.timedelta(hours=1), []),
+                (dt.timedelta(hours=25), ['unlogged']),
+                (dt.timedelta(days=31), ['unlogged', 'stale'])]:
+            with unittest.mock.patch(
+                    'cooperative_community.directory.now',
+                    lambda: now() + delay):
+                try:
+                    Directory.synchronise(joined, Response(last, 304))
+                except DirectoryRefusedError as exception:
+                    Directory.alarm(joined, exception)
+                Directory.alarm(joined, error)
+            self.assertEqual([a.kind for a in self.alarms()], kinds)
+        Directory.synchronise(joined, Response(last, 304))
+        self.assertEqual(
+            [a.state for a in self.alarms()], ['open', 'settled'])
 
     @with_transaction()
     def test_directory_replaced_key(self):

@@ -1,6 +1,8 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import base64
+import dataclasses
+import datetime as dt
 import json
 from unittest.mock import patch
 
@@ -179,6 +181,35 @@ class CooperativeCommunityRouteTestCase(RouteTestCase):
             self.assertFalse(joined.to_synchronise)
             self.assertIn(
                 COMMUNITY, [p.peer.identifier for p in joined.participants])
+
+    def test_synchronise_refused(self):
+        "Test a directory that is refused leaves its alarm"
+        pool = Pool(self.db_name)
+
+        def forge():
+            Community = pool.get('cooperative.community')
+            community = Community(self.community)
+            last = community.directories[0].content
+            forged = dataclasses.replace(
+                last, expires=last.expires + dt.timedelta(days=1))
+            jws = identity_of(community.company).sign(
+                forged.to_bytes(), signature.DIRECTORY)
+            return Response(200, {HEADER: jws}, forged.to_bytes())
+
+        def alarms():
+            Alarm = pool.get('cooperative.edi.alarm')
+            return [a.kind for a in Alarm.search([])]
+        with patch.object(directory.client, 'get', side_effect=self.get):
+            transact(self.db_name, directory._synchronise_all)
+            directory.exchange(self.db_name)
+        self.assertEqual(transact(self.db_name, alarms), [])
+        with patch.object(
+                directory.client, 'get',
+                return_value=transact(self.db_name, forge)):
+            for _ in range(2):
+                transact(self.db_name, directory._synchronise_all)
+                directory.exchange(self.db_name)
+        self.assertEqual(transact(self.db_name, alarms), ['directory'])
 
     def get(self, url, headers=None):
         "Answer the client by the routes"

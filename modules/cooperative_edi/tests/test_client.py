@@ -82,7 +82,12 @@ class ClientTestCase(unittest.TestCase):
                     '[64:ff9b::7f00:1]', '[2002:7f00:1::]', '10.0.0.1',
                     '172.16.0.1', '192.168.1.1', '169.254.169.254',
                     '100.64.0.1', '224.0.0.1', '255.255.255.255',
-                    '[fe80::1]', '[fc00::1]', '[ff02::1]', '240.0.0.1']:
+                    '[fe80::1]', '[fc00::1]', '[ff02::1]', '240.0.0.1',
+                    '[::127.0.0.1]', '[::ffff:0:7f00:1]', '[fec0::1]',
+                    '[64:ff9b:1::7f00:1]', '[3fff::1]', '[fe80::1%25lo]',
+                    '[2001:0:7f00:1::]', '192.0.0.170', '192.88.99.1',
+                    '198.18.0.1', '203.0.113.7', '①②⑦.0.0.1',
+                    '127.0.0.1.', 'LOCALHOST', '%31%32%37.0.0.1']:
                 for scheme in ['https', 'http']:
                     with self.subTest(host=host, scheme=scheme), \
                             self.assertRaises(client.ClientError):
@@ -97,7 +102,15 @@ class ClientTestCase(unittest.TestCase):
                     'file:///etc/passwd', 'gopher://example.org/', '', 'x',
                     'https://', '//example.org/', 'https://a:b:c/',
                     'https://example.org:99999/',
-                    'https://example.org:x/']:
+                    'https://example.org:x/', 'https://example.org:0/',
+                    'https://example.org:22/', 'https://example.org:25/',
+                    'https://user@example.org/',
+                    'https://user:secret@example.org/',
+                    'https://example.org@127.0.0.1/',
+                    'https://example.org\\@127.0.0.1/',
+                    'https://exa\nmple.org/', 'https://example.org/a\tb',
+                    'https://example.org/ b', '\x01https://example.org/',
+                    'https://example.org/é', 'https://example.org\r\nX: y/']:
                 with self.subTest(url), \
                         self.assertRaises(client.AddressRefused):
                     client.get(url)
@@ -119,6 +132,42 @@ class ClientTestCase(unittest.TestCase):
                 client.get('https://example.org/')
             resolve.assert_called_once()
             self.assertEqual(connect.call_args.args[0], (PUBLIC, 443))
+
+    def test_rebound(self):
+        "A name that has another address at the second look is not asked again"
+        answers = iter([[PUBLIC], ['127.0.0.1'], ['127.0.0.1']])
+
+        def resolve(*args, **kwargs):
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, '', (a, 443))
+                for a in next(answers)]
+        with patch.object(client.socket, 'getaddrinfo', resolve), \
+                patch.object(
+                    client.socket, 'create_connection',
+                    side_effect=OSError("stop")) as connect:
+            with self.assertRaises(client.ClientError):
+                client.get('https://example.org/')
+            with self.assertRaises(client.AddressRefused):
+                client.get('https://example.org/')
+        connect.assert_called_once()
+        self.assertEqual(connect.call_args.args[0], (PUBLIC, 443))
+
+    def test_proxy(self):
+        "A proxy of the environment is not used: it would resolve again"
+        self.allow('127.0.0.0/8')
+        url = self.serve()
+        names = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'all_proxy']
+        with patch.dict(
+                'os.environ', dict.fromkeys(names, 'http://127.0.0.1:9')):
+            self.assertEqual(client.get(url).status, 200)
+
+    def test_public_clear(self):
+        "Nothing is said in clear to somebody on the internet"
+        with self.resolved(PUBLIC), self.assertRaises(client.AddressRefused):
+            client.get('http://example.org:8080/')
+        self.allow('10.0.0.0/8')
+        with self.resolved(PUBLIC, '10.0.0.1'), \
+                self.assertRaises(client.AddressRefused):
+            client.get('http://example.org:8080/')
 
     def test_networks(self):
         "The setting opens exactly the networks that it names"
@@ -161,7 +210,7 @@ class ClientTestCase(unittest.TestCase):
     def test_header_injection(self):
         self.allow('127.0.0.0/8')
         url = self.serve()
-        for path in ['/a b', '/a\x00', '/é']:
+        for path in ['/a b', '/a\x00', '/é', '/a\r\nX: y', '\r\nX: y']:
             with self.subTest(path), \
                     self.assertRaises(client.ClientError):
                 client.get(url + path)

@@ -42,9 +42,9 @@ IDENTIFIERS = {
 class Instance:
     "A database with an identity, and how the others see it"
 
-    def __init__(self, name, address):
+    def __init__(self, name, identifier, address):
         self.name = name
-        self.identifier = IDENTIFIERS[name]
+        self.identifier = identifier
         self.endpoint = (
             f'http://{name}/{name}/cooperative' if address else None)
         self.company = transact(
@@ -67,6 +67,7 @@ def create(identifier, name, endpoint):
 class InstancesTestCase(unittest.TestCase):
     "Instances that talk to each other"
     module = 'cooperative_edi'
+    identifiers = IDENTIFIERS
 
     @classmethod
     def setUpClass(cls):
@@ -81,18 +82,24 @@ class InstancesTestCase(unittest.TestCase):
             config.set, 'database', 'path', config.get('database', 'path'))
         config.set('database', 'path', cls.folder.name)
         with Transaction().start(DB_NAME, 0) as transaction:
-            for name in IDENTIFIERS:
+            for name in cls.identifiers:
                 cls.copy(transaction.connection, cls.path(f'{name}.sqlite'))
         backend.Database.clear_cache()
         cls.instances = {}
-        for name in IDENTIFIERS:
+        for name, identifier in cls.identifiers.items():
             with Transaction().start(name, 0, readonly=True):
                 Pool(name).init()
             cls.addClassCleanup(Pool.stop, name)
             cls.addClassCleanup(Cache.drop, name)
-            cls.instances[name] = Instance(name, name != 'clara')
+            cls.instances[name] = Instance(
+                name, identifier, name != 'clara')
+            cls.prepare(cls.instances[name])
             with Transaction().start(name, 0, readonly=True) as transaction:
                 cls.copy(transaction.connection, cls.path(name))
+
+    @classmethod
+    def prepare(cls, instance):
+        "Give the new instance what it has in each test"
 
     @classmethod
     def path(cls, name):
@@ -134,7 +141,8 @@ class InstancesTestCase(unittest.TestCase):
             with patch('cooperative_edi.http.now',
                     lambda: now() + self.skew):
                 return Client(app, Response).open(
-                    parts.path, method=method, data=data, headers=headers)
+                    parts.path, method=method, data=data, headers=headers,
+                    query_string=parts.query)
         response = self.executor.submit(call).result()
         response.headers['Date'] = format_datetime(
             now() + self.skew, usegmt=True)
@@ -321,6 +329,48 @@ class ExchangeTestCase(InstancesTestCase):
         self.assertEqual(
             self.read(self.anne, 'silences', model='peer'), [0])
         self.assertEqual(first + 1, second)
+
+    def test_slow(self):
+        "Who answers slowly holds up nobody else"
+        clara = self.create('clara')
+        self.meet(self.anne, self.bruno, clara)
+
+        def give_address():
+            Peer = self.anne.get('peer')
+            Peer.write([self.peer(self.anne, clara)], {
+                    'endpoint': 'http://clara/clara/cooperative'})
+        self.anne.do(give_address)
+        answer, slow = threading.Event(), threading.Event()
+        request = client.request
+
+        def call(method, url, **options):
+            if '//clara' in url:
+                slow.set()
+                answer.wait(30)
+                raise client.ClientError(url, "late")
+            slow.wait(30)
+            return request(method, url, **options)
+        for other in [clara, self.bruno]:
+            self.propose(self.anne, other)
+        with patch.object(client, 'request', call), \
+                patch.object(courier, 'PATIENCE', 1):
+            self.round(self.anne)
+            self.assertEqual(
+                self.read(self.anne, 'recipient', 'state'), [
+                    (clara.identifier, 'waiting'),
+                    (self.bruno.identifier, 'sent')])
+            # It is still called, and not called twice
+            self.hasten(self.anne)
+            self.propose(self.anne, self.bruno)
+            self.round(self.anne)
+            self.assertEqual(
+                self.read(self.anne, 'state'), ['waiting', 'sent', 'sent'])
+            answer.set()
+            while courier._busy:
+                threading.Event().wait(0.01)
+        self.assertEqual(
+            self.read(self.anne, 'attempts', 'error')[0],
+            (1, "http://clara/clara/cooperative/edi/messages: late"))
 
     def test_alive(self):
         "Who sends something is called again at once"
@@ -687,6 +737,10 @@ class CourierTestCase(unittest.TestCase):
             @classmethod
             def attend(cls, database):
                 raise ValueError(database)
+
+            @classmethod
+            def watch(cls, database):
+                done.append(database)
         with patch.object(courier, 'Pool') as pool, \
                 patch.object(courier, 'import_received', done.append), \
                 patch.object(courier, 'check_payloads', done.append), \
@@ -694,8 +748,9 @@ class CourierTestCase(unittest.TestCase):
                 patch.object(
                     courier, 'fetch_mailboxes', lambda _: 0), \
                 patch.object(courier, 'fetch_records', done.append), \
+                patch.object(courier, 'settle_refusals', done.append), \
                 patch.object(courier.logger, 'critical') as critical:
             pool.return_value.get.return_value = Message
             courier.exchange('x')
-        self.assertEqual(done, ['x'] * 4)
+        self.assertEqual(done, ['x'] * 5)
         critical.assert_called_once()

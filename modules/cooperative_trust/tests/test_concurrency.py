@@ -79,15 +79,41 @@ class ConcurrencyTestCase(RouteTestCase):
         for record in records:
             record.verify([self.verifier])
         self.assertEqual(
-            sorted(r.inclusion.index for r in records),
-            list(range(1, 1 + THREADS * EACH)))
+            len({r.inclusion.index for r in records}), THREADS * EACH)
         with Transaction().start(DB_NAME, 0, readonly=True):
             Log = Pool().get('cooperative.trust.log')
             log, = Log.search([])
             self.assertEqual(log.fsck(), [])
+            # Each was placed in a mailbox as well
+            self.assertEqual(log.size, 1 + 2 * THREADS * EACH)
             # The leader takes several at once when they come together
             self.assertLessEqual(
                 len(log.checkpoints), THREADS * EACH + 2)
+
+    def test_readers(self):
+        "Test who reads the log does not wait for who writes in it"
+        path = f'/{DB_NAME}/cooperative/trust'
+        before = self.client().get(f'{path}/checkpoint').data
+        answers = []
+
+        def read():
+            for name in ['checkpoint', 'tile/0/000', 'tile/5/000',
+                    'predecessor', 'tile/x']:
+                answers.append(self.client().get(f'{path}/{name}'))
+        with Transaction().start(DB_NAME, 0) as transaction:
+            log, = Pool().get('cooperative.trust.log').search([])
+            self.assertTrue(log._lock_id())
+            frontier = log.head.frontier
+            frontier.append(bytes(32))
+            log.head.move(frontier)
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join(20)
+            self.assertFalse(thread.is_alive())
+            transaction.rollback()
+        self.assertEqual(answers[0].data, before)
+        self.assertEqual(
+            {a.status_code for a in answers[1:]}, {HTTPStatus.NOT_FOUND})
 
 
 del RouteTestCase

@@ -8,77 +8,22 @@ from trytond.protocols.wrappers import HTTPStatus
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
+from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, merkle, signature, tile
-from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.commission import CommissionStatement
-from trycoton.protocol.note import Verifier, open_note
+from trycoton.protocol.note import open_note
 from trycoton.protocol.proof import Proof
 from trycoton.protocol.receipt import Receipt
 
 from .tools import (
-    BUYER, COMMUNITY, SELLER, TRUST, Community, Member, create_trust_party,
-    record_of, set_key)
+    BUYER, COMMUNITY, SELLER, TRUST, Community, Member, TrustTestCase,
+    record_of)
 
 STRANGER = '0225:732829320_9'
 
 
-class TrustRouteTestCase(RouteTestCase):
+class TrustRouteTestCase(TrustTestCase, RouteTestCase):
     "Test the trust party over HTTP"
-    module = 'cooperative_trust'
-
-    @classmethod
-    def setUpDatabase(cls):
-        set_key()
-        log = create_trust_party()
-        cls.verifier = Verifier.from_vkey(log.vkey)
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.community = Community(COMMUNITY)
-        cls.seller, cls.buyer = Member(SELLER), Member(BUYER)
-
-    def setUp(self):
-        super().setUp()
-        self.publish(self.seller.participant(), self.buyer.participant())
-
-    def publish(self, *participants):
-        directory = self.community.directory(*participants)
-        response = self.community.publish(
-            self.client(), self.db_name, directory)
-        self.assertEqual(response.status_code, HTTPStatus.OK)
-        return directory, canonical.load(response.data)
-
-    def send(self, member, message, status=HTTPStatus.CREATED):
-        response = member.send(self.client(), self.db_name, message)
-        self.assertEqual(response.status_code, status, response.data)
-        return canonical.load(response.data)
-
-    def agree(self, community=COMMUNITY, agreed=True, sealed=None):
-        "Have the two agree on a relation by the trust party"
-        relation = str(uuid.uuid4())
-        for member, receiver, kind, body in [
-                (self.buyer, SELLER, 'relation-proposal', {
-                        'relation': relation, 'community': community,
-                        'trust_party': TRUST, 'replaces': None,
-                        'sealed': sealed}),
-                (self.seller, BUYER, 'relation-answer', {
-                        'relation': relation, 'agreed': agreed,
-                        'reason': None, 'sealed': sealed}),
-                ]:
-            message = member.statement(receiver, kind, body)
-            self.send(member, message)
-            other = {BUYER: self.buyer, SELLER: self.seller}[receiver]
-            other.fetch(self.client(), self.db_name, message)
-        return relation
-
-    def path(self, path):
-        return f'/{self.db_name}/cooperative/trust/{path}'
-
-    def checkpoint(self):
-        response = self.client().get(self.path('checkpoint'))
-        self.assertEqual(response.status_code, HTTPStatus.OK)
-        return Checkpoint.open(response.data, [self.verifier])
 
     def test_directory(self):
         "Test the digest of a directory is in the log"
@@ -138,8 +83,15 @@ class TrustRouteTestCase(RouteTestCase):
 
         path = self.path(f'records/{message.id}')
         response = self.seller.get(self.client(), path)
-        self.assertEqual(canonical.load(response.data), {
-                'submission': answer['record'], 'delivery': None})
+        records = canonical.load(response.data)
+        self.assertEqual(records['submission'], answer['record'])
+        consignment, _ = record_of(
+            records['consignment']).verify([self.verifier])
+        self.assertEqual(
+            consignment.previous, canonical.digest(evidence.to_bytes()))
+        self.assertEqual(
+            {n for n, r in records.items() if not r},
+            {'submission-rejection', 'delivery', 'delivery-failure'})
         self.buyer.fetch(self.client(), self.db_name, message)
         for member in [self.seller, self.buyer]:
             response = member.get(self.client(), path)
@@ -150,11 +102,36 @@ class TrustRouteTestCase(RouteTestCase):
             self.assertEqual(delivery.event, 'delivery')
             self.assertEqual(
                 delivery.previous,
-                canonical.digest(evidence.to_bytes()))
+                canonical.digest(consignment.to_bytes()))
             signature.verify(
                 delivery.receipt.encode(), delivery.signature,
                 signature.RECEIPT,
                 {self.buyer.key.kid: self.buyer.key.public})
+
+    def test_dispute(self):
+        "Test a dispute passes as any statement, of which the log tells none"
+        body = {
+            'dispute': str(uuid.uuid4()), 'relation': None, 'side': 'buyer',
+            'messages': [{
+                    'message': str(uuid.uuid4()), 'digest': 'ab' * 32}],
+            'claim': "Le miel est gâté.", 'asked': 'refund', 'amount': None,
+            'freezes': [], 'arbiter': None,
+            'answer_by': '2027-01-01T00:00:00Z',
+            'award_by': '2027-02-01T00:00:00Z'}
+        message = self.buyer.statement(SELLER, 'dispute-opening', body)
+        answer = self.send(self.buyer, message)
+        evidence, _ = record_of(answer['record']).verify([self.verifier])
+        self.assertEqual(evidence.digest, message.digest)
+
+        def read():
+            Dispute = Pool().get('cooperative.edi.dispute')
+            Leaf = Pool().get('cooperative.trust.log.leaf')
+            leaf, = Leaf.search([('message.uuid', '=', message.id)])
+            return Dispute.search([], count=True), bytes(leaf.entry)
+        disputes, leaf = transact(self.db_name, read)
+        self.assertEqual(disputes, 0)
+        self.assertEqual((len(leaf), leaf[:1]), (33, entry.COMMITMENT))
+        self.assertEqual(leaf, record_of(answer['record']).entry)
 
     def test_duplicate(self):
         "Test the same bytes get the same answer, and are recorded once"
@@ -197,9 +174,14 @@ class TrustRouteTestCase(RouteTestCase):
                             'sealed': None}), 403),
                 ]:
             with self.subTest(receiver=message.receiver, status=status):
-                size = self.checkpoint().size
                 self.send(member, message, status)
-                self.assertEqual(self.checkpoint().size, size)
+                self.assertFalse(self.taken(message))
+
+    def taken(self, message):
+        "Tell if the message was taken in, or is sent on"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        with Transaction().start(self.db_name, 0, readonly=True):
+            return Message.search_count([('uuid', '=', message.id)])
 
     def test_suspended(self):
         "Test nothing is relayed from or to who is suspended"

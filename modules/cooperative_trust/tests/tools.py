@@ -9,11 +9,14 @@ import trytond.config as config
 from cryptography.fernet import Fernet
 from trytond.modules.company.tests import create_company, set_company
 from trytond.pool import Pool
+from trytond.protocols.wrappers import HTTPStatus
 
 from trycoton.protocol import canonical, entry, signature, token, ubl
+from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.directory import (
     Directory, Legal, Participant, PublishedKey)
 from trycoton.protocol.envelope import Envelope, Statement
+from trycoton.protocol.note import Verifier
 from trycoton.protocol.receipt import Receipt
 
 TRUST = '0225:833555675'
@@ -52,6 +55,65 @@ def create_trust_party():
         Peer.update_from(company.id, Member(COMMUNITY).participant(
                 kind='community'))
         return log
+
+
+class TrustTestCase:
+    "A trust party over HTTP, a community and two of its members"
+    module = 'cooperative_trust'
+
+    @classmethod
+    def setUpDatabase(cls):
+        set_key()
+        log = create_trust_party()
+        cls.verifier = Verifier.from_vkey(log.vkey)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.community = Community(COMMUNITY)
+        cls.seller, cls.buyer = Member(SELLER), Member(BUYER)
+
+    def setUp(self):
+        super().setUp()
+        self.publish(self.seller.participant(), self.buyer.participant())
+
+    def publish(self, *participants):
+        directory = self.community.directory(*participants)
+        response = self.community.publish(
+            self.client(), self.db_name, directory)
+        self.assertEqual(response.status_code, HTTPStatus.OK)
+        return directory, canonical.load(response.data)
+
+    def send(self, member, message, status=HTTPStatus.CREATED):
+        response = member.send(self.client(), self.db_name, message)
+        self.assertEqual(response.status_code, status, response.data)
+        return canonical.load(response.data)
+
+    def agree(self, community=COMMUNITY, agreed=True):
+        "Have the two agree on a relation by the trust party"
+        relation = str(uuid.uuid4())
+        for member, receiver, kind, body in [
+                (self.buyer, SELLER, 'relation-proposal', {
+                        'relation': relation, 'community': community,
+                        'trust_party': TRUST, 'replaces': None,
+                        'sealed': None}),
+                (self.seller, BUYER, 'relation-answer', {
+                        'relation': relation, 'agreed': agreed,
+                        'reason': None, 'sealed': None}),
+                ]:
+            message = member.statement(receiver, kind, body)
+            self.send(member, message)
+            other = {BUYER: self.buyer, SELLER: self.seller}[receiver]
+            other.fetch(self.client(), self.db_name, message)
+        return relation
+
+    def path(self, path):
+        return f'/{self.db_name}/cooperative/trust/{path}'
+
+    def checkpoint(self):
+        response = self.client().get(self.path('checkpoint'))
+        self.assertEqual(response.status_code, HTTPStatus.OK)
+        return Checkpoint.open(response.data, [self.verifier])
 
 
 class Member:
@@ -161,7 +223,7 @@ class Community(Member):
             community=self.identifier, version=self.version,
             previous=self.previous, created=now(),
             expires=now() + dt.timedelta(days=1), participants=tuple(
-                sorted(participants, key=lambda p: p.identifier)))
+                sorted(participants, key=lambda p: p.identifier)), **values)
         self.previous = directory.digest
         return directory
 

@@ -11,23 +11,26 @@ from dataclasses import replace
 from datetime import timedelta
 
 from trycoton.protocol import (
-    canonical, entry, envelope, merkle, seal, signature, statement, token,
-    vector)
+    canonical, custody, dispute, entry, envelope, merkle, seal, signature,
+    statement, token, vector)
 from trycoton.protocol.canonical import encode
 from trycoton.protocol.commission import (
     CommissionLine, CommissionStatement, Total)
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
 from trycoton.protocol.directory import Directory, Legal, Participant
-from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.signature import SigningKey
+from trycoton.protocol.witness import join
 
-from . import sample, test_evidence
+from . import sample, test_events, test_evidence
 from .sample import (
     BUYER, COMMUNITY, DIGEST, ID, KEY, OTHER_KEY, PUBLISHED, SELLER, TIME,
     TRUST)
 
 LATER = TIME + timedelta(days=30)
+WITNESS_KEY = SigningKey.from_bytes(bytes([9]) * 32)
 CHARTER = "Chacun tient ses propres comptes.\n"
 
 
@@ -338,15 +341,22 @@ def bodies():
         TRUST, "Tiers", 'https://trust.example/cooperative', PUBLISHED,
         NoteSigner('log.example', KEY).vkey)
     catalogue = sample.envelope(payload=sample.CATALOGUE)
-    receipt = Receipt(ID, DIGEST, SELLER, TIME)
+    receipt = Receipt(
+        ID, DIGEST, SELLER, TIME, checkpoint=sample.envelope().checkpoint)
     route = statement.Route(ID, TRUST)
     world = test_evidence.deal()
+    said = sample.statement()
+    due = dispute.Due('120.00', 'EUR')
+    award = dispute.Award(
+        ID, DIGEST, COMMUNITY, SELLER, BUYER, 'split', due,
+        dispute.Due('80.00', 'EUR'), "La moitié était gâtée.", [DIGEST], TIME)
     return {
         'Application': statement.Application(
             participant, ['buyer'],
             statement.Acceptance(1, charter.digest), route),
         'ApprovalStatement': ApprovalStatement(
             ID, DIGEST, ['1'], ['2'], "Non."),
+        'Award': award,
         'Claims': token.Claims(
             BUYER, SELLER, 'GET', '/database/cooperative/edi/mailbox',
             int(TIME.timestamp()), int(TIME.timestamp()) + 60, ID),
@@ -354,6 +364,8 @@ def bodies():
             COMMUNITY, TRUST, TIME, 0, [CommissionLine(
                     ID, 'invoice', '1', TIME.date(), SELLER, BUYER, ID,
                     'EUR', '100.00', '120.00', DIGEST, 7)]),
+        'Confirmation': custody.Confirmation(
+            COMMUNITY, ID, 'released', 'PSP-1', due, ID, TIME),
         'Descriptor': Descriptor(
             COMMUNITY, "La commune", 'community',
             'https://community.example/cooperative', PUBLISHED, TIME,
@@ -361,7 +373,25 @@ def bodies():
             recovery=OTHER_KEY.public, commission='0.05',
             fee={'amount': '30.00', 'currency': 'EUR'}),
         'Directory': Directory(
-            COMMUNITY, 1, None, TIME, LATER, [participant]),
+            COMMUNITY, 1, None, TIME, LATER, [
+                replace(participant, witness=Cosigner(
+                        'buyer.example/cooperative/witness', WITNESS_KEY
+                        ).vkey)], 1),
+        'DisputeAnswer': dispute.Answer(
+            ID, False, "Livré en bon état.", ['payment'], COMMUNITY),
+        'DisputeArbiter': dispute.ArbiterNaming(ID, COMMUNITY),
+        'DisputeAward': dispute.AwardNotice(
+            award.to_bytes(),
+            signature.sign(award.to_bytes(), award.typ, KEY)),
+        'DisputeCase': dispute.CaseStatement(
+            said.to_bytes(), signature.sign(said.to_bytes(), said.typ, KEY)),
+        'DisputeEvidence': dispute.CaseEvidence(
+            ID, "Photo.", 'photo.jpg', b'\xff\xd8'),
+        'DisputeOpening': dispute.Opening(
+            ID, ID, 'buyer', [dispute.Contested(ID, DIGEST)],
+            "Le miel est gâté.", 'refund', due, ['despatch', 'payment'],
+            COMMUNITY, TIME, LATER),
+        'DisputeWithdrawal': dispute.Withdrawal(ID, None),
         'Evidence': world.messages[0].records[0].event,
         'MembershipState': statement.MembershipState(
             'active', None, '4', ['buyer'], ["Nord"],
@@ -373,6 +403,7 @@ def bodies():
         'Receipt': receipt,
         'Record': world.messages[0].records[1],
         'RelationAnswer': statement.RelationAnswer(ID, True, None),
+        'RelationArbiter': dispute.RelationArbiter(ID, COMMUNITY),
         'RelationEnd': statement.RelationEnd(ID),
         'RelationProposal': statement.RelationProposal(
             ID, COMMUNITY, TRUST, sealed=sample.ENCRYPTION_KEY.kid),
@@ -441,6 +472,14 @@ def notes():
     case = {'name': "checkpoint", **checkpoint, 'valid': True}
     case['result'] = vector._checks['note'](case)
     yield case
+    witness = Cosigner('witness.example/w', WITNESS_KEY)
+    signed = Note.parse(note.encode())
+    cosigned = join(signed, [
+            witness.sign(signed.text, int(TIME.timestamp()))]).decode()
+    case = {**checkpoint, 'name': "cosigned", 'note': cosigned, 'valid': True}
+    case['result'] = vector._checks['note'](case)
+    yield case
+    yield refused("key of a witness", note=cosigned, vkey=witness.vkey)
     other = NoteSigner('log.example', OTHER_KEY)
     for name, values in [
             ("other key", {'vkey': other.vkey}),
@@ -462,13 +501,9 @@ def proofs():
     vkey = world.log.signer.vkey
     for message in world.messages:
         for record in message.records:
-            case = {
-                'name': f"{record.event.event} of "
-                f"{record.event.message[-2:]}",
-                'data': encode(record.to_bytes()), 'vkey': vkey,
-                'valid': True}
-            case['result'] = vector._checks['proof'](case)
-            yield case
+            yield _proof(record, vkey)
+    for record in _undelivered().messages[0].records[1:]:
+        yield _proof(record, vkey)
     one, two = world.messages[0].records
     for name, changed in [
             ("other nonce", entry.Record(one.evidence, b'0' * 32, one.proof)),
@@ -481,6 +516,19 @@ def proofs():
     yield refused(
         "other log", data=encode(one.to_bytes()),
         vkey=NoteSigner('log.example', OTHER_KEY).vkey)
+
+
+def _proof(record, vkey):
+    case = {
+        'name': f"{record.event.event} of {record.event.message[-2:]}",
+        'data': encode(record.to_bytes()), 'vkey': vkey, 'valid': True}
+    case['result'] = vector._checks['proof'](case)
+    return case
+
+
+def _undelivered():
+    return test_events.tell(test_events.world(), [
+            entry.SUBMISSION, entry.CONSIGNMENT, entry.FAILURE])
 
 
 def evidences():
@@ -497,6 +545,17 @@ def evidences():
             ]:
         yield valid(
             name, {'data': encode(data), 'trusted': trusted}, status=status)
+    undelivered = _undelivered()
+    rejected = test_events.tell(test_events.world(), [entry.REJECTION])
+    for name, world in [
+            ("message not delivered", undelivered),
+            ("message refused", rejected)]:
+        yield valid(
+            name, {'data': encode(world.build()), 'trusted': [log]},
+            status=0)
+    yield refused(
+        "message delivered and not delivered", trusted=[log],
+        data=encode(_delivered_twice()))
     value = json.loads(data)
     for name, change in [
             ("message changed", lambda v: _flip(v['messages'][0], 'data')),
@@ -516,6 +575,16 @@ def evidences():
         change(changed)
         yield refused(
             name, data=encode(canonical.dump(changed)), trusted=[log])
+
+
+def _delivered_twice():
+    world = test_events.tell(
+        test_events.world(), [entry.SUBMISSION, entry.DELIVERY])
+    file = json.loads(world.build())
+    file['messages'][0]['records'].append(world.log.record(
+            world.messages[0].value, entry.FAILURE,
+            test_evidence.minutes(2), None, reason=entry.EXPIRED).to_json())
+    return canonical.dump(file)
 
 
 def _flip(value, name):

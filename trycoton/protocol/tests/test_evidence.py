@@ -798,6 +798,30 @@ class EvidenceTestCase(unittest.TestCase):
                 else:
                     self.assertStatus(world.build(), VERIFIED, 'log')
 
+    def test_checkpoint_in_receipt(self):
+        "Test a recipient who was shown another log"
+        size = self.world.log.frontier.size
+        signer = self.world.log.signer
+        for note, text in [
+                (Checkpoint('log.example', size, bytes(32)).sign(signer),
+                    "told two stories"),
+                (Checkpoint('log.example', size, bytes(32)).sign(
+                        NoteSigner('log.example', signature.SigningKey
+                            .generate())), None),
+                (b'neither a note', None),
+                ]:
+            world = self.world = deal()
+            message, jws = world.say(BUYER, SELLER, minutes(9))
+            world.messages.append(SignedMessage(
+                    data=message.to_bytes(), signature=jws,
+                    receipt=world.receive(
+                        message, minutes(9), checkpoint=note)))
+            with self.subTest(note):
+                if text:
+                    self.assertNotBuilt(text)
+                else:
+                    self.assertStatus(world.build(), VERIFIED, 'log')
+
     def test_consistency(self):
         "Test the growth of the log"
         world = self.world

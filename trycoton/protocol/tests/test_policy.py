@@ -1,12 +1,16 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import unittest
+from datetime import timedelta
 
 from trycoton.protocol.checkpoint import Checkpoint
+from trycoton.protocol.directory import Directory, Participant
 from trycoton.protocol.errors import Malformed, Rejected
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.policy import Policy
 from trycoton.protocol.signature import SigningKey
+
+from .sample import TIME
 
 
 def key(number):
@@ -14,6 +18,7 @@ def key(number):
 
 
 LOG = NoteSigner('log.example', key(0))
+OTHER = NoteSigner('other.example', key(2))
 COMMUNITY = NoteSigner('0225:123456782', key(1))
 WITNESSES = {
     name: Cosigner(f'witness.example/{name}', key(i))
@@ -78,6 +83,33 @@ class PolicyTestCase(unittest.TestCase):
         for vkey in ['', 'log', WITNESSES['X1'].vkey]:
             with self.assertRaises(Malformed):
                 Policy.of([vkey])
+
+    def test_of_directory(self):
+        "Test the policy of a directory"
+        names = ['0225:732829320_1', '0225:732829320_2', '0225:732829320_3']
+        directory = Directory(
+            '0225:732829320', 1, None, TIME, TIME + timedelta(days=1), [
+                Participant(
+                    '0225:833555675', "Tiers", 'trust-party', log=LOG.vkey),
+                Participant('0225:732829320_9', "A", log=OTHER.vkey),
+                *[Participant(n, n, witness=w.vkey)
+                    for n, w in zip(names, WITNESSES.values())],
+                ], 2)
+        policy = Policy.of_directory(directory, [COMMUNITY.vkey])
+        self.assertEqual([log.vkey for log in policy.logs], [LOG.vkey])
+        self.assertEqual(list(policy.witnesses), names)
+        self.assertEqual(
+            [c.vkey for c in policy.communities], [COMMUNITY.vkey])
+        self.assertEqual(Policy.parse(policy.to_bytes()), policy)
+        signers = list(policy.witnesses.values())
+        self.assertTrue(policy.is_witnessed(signers[1:]))
+        self.assertFalse(policy.is_witnessed(signers[1:2] * 2))
+
+        without = Policy.of_directory(Directory(
+                '0225:732829320', 1, None, TIME, TIME + timedelta(days=1),
+                []))
+        self.assertIsNone(without.quorum)
+        self.assertEqual(Policy.parse(without.to_bytes()), without)
 
     def test_malformed(self):
         "Test what is refused names its line"

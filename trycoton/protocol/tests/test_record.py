@@ -11,11 +11,13 @@ from trycoton.protocol.commission import CommissionLine, CommissionStatement
 from trycoton.protocol.descriptor import (
     Charter, Descriptor, TrustParty, fingerprint)
 from trycoton.protocol.directory import (
-    Directory, Legal, Participant, PublishedKey)
+    Directory, Legal, Participant, PublishedKey, default_quorum, least_quorum)
 from trycoton.protocol.errors import (
     Malformed, ProtocolError, Rejected, UnknownKey)
+from trycoton.protocol.note import Cosigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.signature import SigningKey
 
 from . import sample
 from .sample import (
@@ -220,6 +222,12 @@ class RecordTestCase(unittest.TestCase):
                 (participant, {'recovery': KEY}),
                 (participant, {'endpoint': 'ftp://example.org'}),
                 (participant, {'endpoint': 'http://a b'}),
+                (participant, {'endpoint': 'https://a/x?y='}),
+                (participant, {'endpoint': 'https://a/x#y'}),
+                (participant, {'endpoint': 'https://a@b/x'}),
+                (participant, {'endpoint': 'https://a\\b/x'}),
+                (participant, {'endpoint': 'https://a:b/x'}),
+                (participant, {'endpoint': 'https:///x'}),
                 (participant, {'trust_parties': ['x']}),
                 (participant, {'direct': 1}),
                 (participant, {'legal': {'siren': '732829320'}}),
@@ -323,6 +331,44 @@ class DirectoryTestCase(unittest.TestCase):
         self.assertEqual(
             known.participant(SELLER).encryption_keys(),
             {ENCRYPTION_KEY.kid: ENCRYPTION_KEY.public})
+
+    def test_witnesses(self):
+        "Test the witnesses of a directory and their quorum"
+        def witness(name, number):
+            return Cosigner(
+                name, SigningKey.from_bytes(bytes([number]) * 32)).vkey
+
+        def elected(quorum, *vkeys):
+            members = [
+                participant(identifier=f'{SELLER}_{i}', witness=vkey)
+                for i, vkey in enumerate(vkeys)]
+            return directory(
+                participants=[trust_party(), *members], quorum=quorum)
+
+        vkeys = [witness(f'w{i}', 10 + i) for i in range(4)]
+        found = elected(3, *vkeys)
+        self.assertEqual(
+            [v.vkey for v in found.witnesses.values()], vkeys)
+        self.assertEqual(Directory.parse(found.to_bytes()), found)
+        self.assertTrue(found.says(elected(3, *vkeys)))
+        self.assertFalse(found.says(elected(4, *vkeys)))
+        for quorum, *keys in [
+                (None, *vkeys), (2, *vkeys), (5, *vkeys), (1,), (0, *vkeys),
+                (2, vkeys[0], vkeys[0]), (2, vkeys[0], witness('w9', 10)),
+                (1, VKEY), (1, vkeys[0][:-2] + 'A='),
+                ]:
+            with self.subTest(quorum=quorum, keys=keys), \
+                    self.assertRaises(Malformed):
+                elected(quorum, *keys)
+
+    def test_default_quorum(self):
+        "Test how many of the witnesses must sign"
+        for witnesses, quorum in [
+                (1, 1), (2, 2), (3, 2), (4, 3), (7, 4), (14, 8), (15, 10),
+                (16, 11), (20, 14)]:
+            with self.subTest(witnesses=witnesses):
+                self.assertEqual(default_quorum(witnesses), quorum)
+                self.assertGreaterEqual(quorum, least_quorum(witnesses))
 
     def test_validity(self):
         "A key is valid from a time to another"

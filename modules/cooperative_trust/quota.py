@@ -1,0 +1,352 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"""How much each member may send, so that none is in the way of the others.
+
+What is stored is counted in the row of the member, in the transaction of the
+message: exactly, whatever the number of processes.  What is asked for and not
+stored is counted by each process alone, and who is over its quota is refused
+for some seconds before anything is read.
+"""
+import threading
+import time
+from math import ceil
+from typing import NamedTuple
+
+import trytond.config as config
+from sql import Null
+from trytond.model import ModelSQL, ModelView, Unique, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.transaction import Transaction
+
+from cooperative_edi.http import Problem
+from cooperative_edi.identity import now
+from trycoton.protocol.errors import ProtocolError
+
+MINUTE, DAY = 60, 24 * 60 * 60
+MEGABYTE = 1000 * 1000
+# A community writes to all its members
+COMMUNITY = 100
+# A message is listed, fetched, acknowledged and proved, and may be repeated
+REQUESTS = 10
+# How long a process refuses without another look at the quota, in seconds
+CLOSED = 5
+
+_requests = {}
+_closed = {}
+_lock = threading.Lock()
+
+
+class Meter(NamedTuple):
+    """What is left of a limit for each period of so many seconds; no limit if
+    it is 0.
+
+    at is when all that was taken will have been given back: one number tells
+    all of a bucket that fills evenly (the GCRA of ATM Forum TM 4.1).
+    """
+    limit: int
+    period: int
+    at: float = 0
+
+    def _at(self, time):
+        at = self.at or 0
+        # A clock that was set back closes nothing for long
+        return at if time < at <= time + 2 * self.period else time
+
+    def used(self, time):
+        return (self._at(time) - time) * self.limit / self.period
+
+    def take(self, cost, time):
+        "Return the meter after the cost was taken"
+        if not self.limit:
+            return self
+        cost = min(cost, self.limit) * self.period / self.limit
+        return self._replace(at=self._at(time) + cost)
+
+    def wait(self, cost, time):
+        "Return in how many seconds the cost can be taken"
+        if not self.limit:
+            return 0
+        return max(0, self.take(cost, time).at - time - self.period)
+
+    def policy(self, name, unit=''):
+        return f'"{name}";q={self.limit};w={self.period}{unit}'
+
+    def left(self, name, time):
+        left = int(self.limit - self.used(time))
+        return f'"{name}";r={left};t={ceil(self._at(time) - time)}'
+
+
+def check_closed(database, kid):
+    "Raise Problem if the key was over the quota some seconds ago"
+    until, problem = _closed.get((database, kid), (0, None))
+    left = until - time.monotonic()
+    if left > 0:
+        raise _over(left, problem.peer, problem.headers)
+
+
+def _over(seconds, peer, headers):
+    problem = Problem.quota(max(1, ceil(seconds)), headers)
+    problem.peer = peer
+    return problem
+
+
+class Quota(ModelSQL, ModelView):
+    __name__ = 'cooperative.trust.quota'
+
+    peer = fields.Many2One(
+        'cooperative.edi.peer', "Member", required=True, readonly=True,
+        ondelete='CASCADE')
+    messages = fields.Integer(
+        "Own Messages a Minute",
+        domain=['OR',
+            ('messages', '=', None),
+            ('messages', '>=', 0),
+            ],
+        help="How many messages the member may send a minute.\n"
+        "Leave empty for what the configuration says, 0 for no limit.")
+    size = fields.Integer(
+        "Own Megabytes a Day",
+        domain=['OR',
+            ('size', '=', None),
+            ('size', '>=', 0),
+            ],
+        help="How much the member may send a day.\n"
+        "Leave empty for what the configuration says, 0 for no limit.")
+    messages_at = fields.Float("Messages Given Back", readonly=True)
+    size_at = fields.Float("Bytes Given Back", readonly=True)
+    messages_limit = fields.Function(fields.Integer(
+            "Messages a Minute",
+            help="How many messages are accepted a minute; 0 if any."),
+        'get_usage')
+    messages_used = fields.Function(fields.Integer(
+            "Messages Used",
+            help="What the last messages took of it."),
+        'get_usage')
+    size_limit = fields.Function(fields.Integer(
+            "Megabytes a Day",
+            help="How much is accepted a day; 0 if any."),
+        'get_usage')
+    size_used = fields.Function(fields.Float(
+            "Megabytes Used", digits=(16, 3),
+            help="What the last messages took of it."),
+        'get_usage')
+    refused = fields.Function(fields.Integer(
+            "Refused Today",
+            help="How many requests were over the quota."),
+        'get_refused')
+
+    __access__ = {'peer'}
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('peer_unique', Unique(t, t.peer),
+                'cooperative_trust.msg_quota_peer_unique'),
+            ]
+
+    def get_rec_name(self, name):
+        return self.peer.rec_name
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        return [('peer.rec_name', *clause[1:])]
+
+    @classmethod
+    def get_usage(cls, quotas, names):
+        values = {name: {} for name in names}
+        for quota in quotas:
+            messages, size = quota.meters
+            found = {
+                'messages_limit': messages.limit,
+                'messages_used': round(messages.used(time.time())),
+                'size_limit': size.limit // MEGABYTE,
+                'size_used': round(size.used(time.time()) / MEGABYTE, 3),
+                }
+            for name in names:
+                values[name][quota.id] = found[name]
+        return values
+
+    @classmethod
+    def get_refused(cls, quotas, name):
+        pool = Pool()
+        Refusal = pool.get('cooperative.edi.refusal')
+        counts = {r.peer.id: r.count for r in Refusal.search([
+                    ('date', '=', now().date()),
+                    ('problem', '=', 'quota'),
+                    ('peer', 'in', [q.peer.id for q in quotas]),
+                    ])}
+        return {q.id: counts.get(q.peer.id, 0) for q in quotas}
+
+    @classmethod
+    def complete(cls, community):
+        "Give a quota to the members of the community who have none yet"
+        pool = Pool()
+        Member = pool.get('cooperative.trust.member')
+        table, member = cls.__table__(), Member.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*member
+            .join(table, 'LEFT', condition=table.peer == member.peer)
+            .select(
+                member.peer,
+                where=(member.community == community.id)
+                & (table.id == Null)))
+        cls.create([{'peer': peer} for peer, in cursor.fetchall()])
+
+    @classmethod
+    def of(cls, peers):
+        "Return the quota of one of the peers, or None if none has any"
+        for quota in cls.search([('peer', 'in', peers)], limit=1):
+            return quota
+
+    @property
+    def meters(self):
+        "The meters of messages and of bytes"
+        return (
+            Meter(self._limit('messages', 600), MINUTE, self.messages_at),
+            Meter(
+                self._limit('size', 200) * MEGABYTE, DAY, self.size_at))
+
+    def _limit(self, name, default):
+        limit = getattr(self, name)
+        if limit is None:
+            limit = config.getint(
+                'cooperative', f'quota_{name}', default=default)
+            if self.peer.kind == 'community':
+                limit *= COMMUNITY
+        return limit
+
+    @property
+    def headers(self):
+        "What tells the member its quota, and what is left of it"
+        time_ = time.time()
+        parts = [
+            (meter, *name) for meter, name in zip(self.meters, [
+                    ('messages', ''), ('bytes', ';qu="content-bytes"')])
+            if meter.limit]
+        if not parts:
+            return {}
+        return {
+            'RateLimit-Policy': ', '.join(
+                meter.policy(name, unit) for meter, name, unit in parts),
+            'RateLimit': ', '.join(
+                meter.left(name, time_) for meter, name, unit in parts),
+            }
+
+    def check(self, size, kid=None):
+        "Raise Problem if a message of the size would be more than is left"
+        time_ = time.time()
+        messages, bytes_ = self.meters
+        seconds = max(messages.wait(1, time_), bytes_.wait(size, time_))
+        if seconds:
+            self._refuse(seconds, kid)
+
+    def take(self, size):
+        "Count the message of the size in its transaction"
+        self.check(size)
+        time_ = time.time()
+        messages, bytes_ = self.meters
+        table = self.__table__()
+        Transaction().connection.cursor().execute(*table.update(
+                [table.messages_at, table.size_at], [
+                    messages.take(1, time_).at, bytes_.take(size, time_).at],
+                where=table.id == self.id))
+        for cache in Transaction().cache.values():
+            if self.__name__ in cache:
+                cache[self.__name__].pop(self.id, None)
+
+    def ask(self, kid=None):
+        """Count a request in this process, whatever becomes of it.
+        Raise Problem if there are too many."""
+        database, time_ = Transaction().database.name, time.time()
+        messages, _ = self.meters
+        with _lock:
+            asked = _requests.get((database, self.id), (0,))[-1]
+            meter = Meter(messages.limit * REQUESTS, MINUTE, asked)
+            seconds = meter.wait(1, time_)
+            if not seconds:
+                _requests[database, self.id] = meter.take(1, time_)
+        if seconds:
+            self._refuse(seconds, kid)
+
+    def _refuse(self, seconds, kid):
+        "Raise Problem, and again for some seconds when the key comes back"
+        problem = _over(seconds, self.peer.id, self.headers)
+        if kid:
+            database = Transaction().database.name
+            until = time.monotonic() + min(seconds, CLOSED)
+            _closed[database, kid] = until, problem
+        raise problem
+
+
+class Member(metaclass=PoolMeta):
+    __name__ = 'cooperative.trust.member'
+
+    @classmethod
+    def synchronise(cls, community, directory, previous):
+        pool = Pool()
+        Quota = pool.get('cooperative.trust.quota')
+        super().synchronise(community, directory, previous)
+        Quota.complete(community)
+
+
+class Peer(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.peer'
+
+    def admit_request(self):
+        pool = Pool()
+        Quota = pool.get('cooperative.trust.quota')
+        super().admit_request()
+        quota = Quota.of([self.id])
+        if quota:
+            quota.ask()
+
+
+class Message(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.message'
+
+    @classmethod
+    def screen(cls, database, jws):
+        super().screen(database, jws)
+        try:
+            _, kid = cls._signed_as(jws)
+        except ProtocolError:
+            # Refused by who reads it
+            return
+        check_closed(database, kid)
+
+    @classmethod
+    def authenticate(cls, data, jws):
+        key = super().authenticate(data, jws)
+        typ, signers = cls._find_signers(jws)
+        quota = cls._quota(signers)
+        if quota:
+            _, kid = cls._signed_as(jws)
+            quota.ask(kid)
+            quota.check(len(data), kid)
+        return key
+
+    @classmethod
+    def _receive(cls, signers, typ, data, jws):
+        message, known = super()._receive(signers, typ, data, jws)
+        quota = cls._quota(signers)
+        if quota and not known:
+            quota.take(len(data))
+        return message, known
+
+    @classmethod
+    def _quota(cls, signers):
+        pool = Pool()
+        Quota = pool.get('cooperative.trust.quota')
+        return Quota.of([s.peer for s in signers])
+
+    @property
+    def answer_headers(self):
+        pool = Pool()
+        Quota = pool.get('cooperative.trust.quota')
+        quota = Quota.of([self.peer.id])
+        return {
+            **super().answer_headers,
+            **(quota.headers if quota else {}),
+            }
