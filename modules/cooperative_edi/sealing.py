@@ -61,6 +61,10 @@ class Relation(metaclass=PoolMeta):
     def agreeable(self):
         if not super().agreeable:
             return False
+        if not self.sealed and self.find(
+                self.company.id, self.peer.id, sealed=True):
+            # A person tells if what was sealed may go in clear
+            return False
         try:
             self.check_sealed()
         except UserError:

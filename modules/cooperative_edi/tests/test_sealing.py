@@ -403,6 +403,17 @@ class SealingTestCase(InstancesTestCase):
                 self.bruno, 'document_number', 'state', 'encrypted')[-1],
             ('F1', 'processed', True))
 
+    def test_in_clear_again(self):
+        "Nobody but a person agrees to go on in clear"
+        relation = self.agree()
+        former = self.anne.do(lambda: self.anne.get('relation')(relation))
+        self.propose(
+            self.anne, self.bruno, replaces=former, sealed=False)
+        self.rest()
+        self.assertEqual(self.read(
+                self.bruno, 'state', 'sealed', model='relation'),
+            [('agreed', True), ('proposed', False)])
+
     def test_twice(self):
         "The same by two routes takes effect once, whatever its bytes"
         imported = []
