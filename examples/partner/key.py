@@ -24,6 +24,12 @@ WEAK = {bytes.fromhex(y) for y in [
         'ed' + 'ff' * 30 + '7f', 'ee' + 'ff' * 30 + '7f',
         '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
         'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a']}
+# And anybody knows what is agreed with these
+WEAK_EXCHANGE = {bytes.fromhex(u) for u in [
+        '00' * 32, '01' + '00' * 31, 'ec' + 'ff' * 30 + '7f',
+        'ed' + 'ff' * 30 + '7f', 'ee' + 'ff' * 30 + '7f',
+        'e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800',
+        '5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157']}
 
 _registry = jose.JWSRegistry(algorithms=['Ed25519', 'EdDSA'])
 _registry.max_payload_length = 64 * 1024 * 1024
@@ -86,7 +92,8 @@ def raw(jwk):
     data = b64url_decode(x)
     if len(data) != 32:
         raise Refused("not 32 bytes")
-    if use == 'sig' and data[:31] + bytes([data[31] & 0x7f]) in WEAK:
+    weak = WEAK if use == 'sig' else WEAK_EXCHANGE
+    if data[:31] + bytes([data[31] & 0x7f]) in weak:
         raise Refused("a weak key")
     return data
 

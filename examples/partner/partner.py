@@ -195,7 +195,8 @@ class Partner:
         self._agree(relation, identifier, community, trust_party, 'proposed')
         self.say(identifier, 'relation-proposal', {
                 'relation': relation, 'community': community,
-                'trust_party': trust_party, 'replaces': None},
+                'trust_party': trust_party, 'replaces': None,
+                'sealed': None},
             via=trust_party)
         return relation
 
@@ -488,18 +489,23 @@ class Partner:
             correlation=header['id'])
 
     def on_relation_proposal(self, header, body):
-        relation, community, trust_party, _ = canonical.members(
-            body, 'relation', 'community', 'trust_party', 'replaces')
+        relation, community, trust_party, _, sealed = canonical.members(
+            body, 'relation', 'community', 'trust_party', 'replaces',
+            'sealed')
         if trust_party != header['via']:
             raise Refused("another route than the one proposed")
-        self._agree(relation, header['sender'], community, trust_party)
+        if sealed is None:
+            self._agree(relation, header['sender'], community, trust_party)
         self.say(header['sender'], 'relation-answer', {
-                'relation': relation, 'agreed': True, 'reason': None},
+                'relation': relation, 'agreed': sealed is None,
+                'reason': "We take documents in clear only."
+                if sealed else None, 'sealed': None},
             via=trust_party, correlation=header['id'])
 
     def on_relation_answer(self, header, body):
-        relation, agreed, _ = canonical.members(
-            body, 'relation', 'agreed', 'reason')
+        relation, agreed, _, sealed = canonical.members(
+            body, 'relation', 'agreed', 'reason', 'sealed')
+        agreed = agreed and sealed is None
         known = self.relation(relation)
         if known and known['peer'] == header['sender'] and (
                 known['state'] == 'proposed'):

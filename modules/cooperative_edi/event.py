@@ -10,7 +10,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
-from trycoton.protocol import canonical, entry, envelope
+from trycoton.protocol import canonical, entry
 from trycoton.protocol.entry import Record
 from trycoton.protocol.errors import ProtocolError
 
@@ -168,7 +168,7 @@ class Message(metaclass=PoolMeta):
         if self.relation:
             self._reroute(self.relation.current or self.relation)
         else:
-            content = envelope.parse(bytes(self.data))
+            content = self.parsed
             self.send_statement(
                 self.peer, content.kind, content.body, origin=self.origin,
                 answers=self.answers)

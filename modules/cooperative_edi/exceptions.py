@@ -72,6 +72,14 @@ class EvidenceError(UserError):
     pass
 
 
+class SealKeyMissingError(UserError):
+    pass
+
+
+class SealRelationError(UserError):
+    pass
+
+
 class AlarmModifyError(AccessError):
     pass
 

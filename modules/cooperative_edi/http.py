@@ -126,6 +126,12 @@ class Problem(Exception):
             "The relation was agreed for another route.", via)
 
     @classmethod
+    def other_seal(cls, relation):
+        return cls('other-seal',
+            "What was agreed is to seal all the documents, or none.",
+            relation)
+
+    @classmethod
     def forbidden(cls, detail):
         return cls('forbidden', "This is not for the caller.", detail)
 

@@ -75,6 +75,7 @@ class Identity(metaclass=PoolMeta):
         secret = signature.SigningKey.from_bytes(keystore.unseal(old))
         self._retire(old)
         Key.add(self, 'signing', signature.SigningKey.generate())
+        self.renew_encryption()
         self._announce(secret)
 
     @without_check_access
@@ -95,6 +96,7 @@ class Identity(metaclass=PoolMeta):
         Key.save(self.keys)
         Key.add(self, 'signing', signature.SigningKey.generate())
         Key.add(self, 'recovery', next_, keep=False)
+        self.renew_encryption(revoked=time)
         self._announce(secret)
         self._sign_again()
         return next_.to_bytes().hex()

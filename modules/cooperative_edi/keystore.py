@@ -50,10 +50,21 @@ def unseal(record):
     return unseal_first(table, table.id == record.id)
 
 
+def unseal_content(record):
+    """Return the secret bytes of the content of the record, None without.
+    They sign nothing: who reads the record, a report as well, may use them"""
+    table = record.__table__()
+    return _unseal(table, table.id == record.id)
+
+
 def unseal_first(table, where):
     "Return the secret bytes of the first row of that kind, None without"
     if _rendering():
         raise KeyAccessError(gettext('cooperative_edi.msg_key_report'))
+    return _unseal(table, where)
+
+
+def _unseal(table, where):
     cursor = Transaction().connection.cursor()
     cursor.execute(*table.select(
             getattr(table, COLUMN), where=where,
@@ -62,6 +73,8 @@ def unseal_first(table, where):
     if not row:
         return
     token, = row
+    if not token:
+        return
     try:
         return _fernet().decrypt(token)
     except InvalidToken as exception:

@@ -970,9 +970,18 @@ class Message(Workflow, ModelSQL, ModelView):
         "The document, or the body of the statement"
         if self.payload:
             return ubl.parse(bytes(self.payload))
-        parsed = envelope.parse(bytes(self.data))
+        parsed = self.parsed
         if isinstance(parsed, envelope.Statement):
             return parsed.body
+        return self._document_of(parsed)
+
+    @property
+    def parsed(self):
+        "The envelope or statement, in clear"
+        return envelope.parse(bytes(self.data))
+
+    @staticmethod
+    def _document_of(parsed):
         return ubl.parse(parsed.payload)
 
     def _read(self):

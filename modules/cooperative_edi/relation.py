@@ -52,6 +52,12 @@ class Relation(Workflow, ModelSQL, ModelView):
         states=_states,
         help="What relays and records the messages.\n"
         "Leave empty to send them directly.")
+    sealed = fields.Boolean("End-to-End Encrypted",
+        states=_states,
+        help="The documents are encrypted to who receives them: the trust "
+        "party sees nothing but who sends something to whom, and when.\n"
+        "Both sides must agree to it, and keep their private keys: nobody "
+        "else can read what was exchanged.")
     uuid = fields.Char("UUID", required=True, readonly=True)
     reason = fields.Text("Reason", readonly=True,
         states={
@@ -167,6 +173,7 @@ class Relation(Workflow, ModelSQL, ModelView):
             'trust_party': (
                 self.trust_party.identifier if self.trust_party else None),
             'replaces': None,
+            'sealed': self.sealed_for,
             }
 
     def check_route(self):
@@ -221,6 +228,7 @@ class Relation(Workflow, ModelSQL, ModelView):
                     'relation': relation.uuid,
                     'agreed': agreed,
                     'reason': relation.reason or None,
+                    'sealed': relation.sealed_for if agreed else None,
                     }, origin=relation)
 
     @property
@@ -251,6 +259,7 @@ class Document(metaclass=PoolMeta):
             uuid=proposal.relation,
             community=cls._named_peer(message, proposal.community),
             trust_party=cls._named_peer(message, proposal.trust_party),
+            sealed=bool(proposal.sealed),
             proposed_by='peer',
             state='proposed')
         relation.save()
@@ -267,7 +276,10 @@ class Document(metaclass=PoolMeta):
         if relation.state != 'proposed' or relation.proposed_by != 'us':
             return relation
         relation.reason = answer.reason
-        relation.state = 'agreed' if answer.agreed else 'refused'
+        # Who does not know what it agrees to does not agree
+        agreed = answer.agreed and bool(answer.sealed) == bool(
+            relation.sealed)
+        relation.state = 'agreed' if agreed else 'refused'
         Relation.save([relation])
         return relation
 

@@ -9,6 +9,7 @@ from trytond.pyson import Eval, If
 from trytond.wizard import Button, StateAction, StateView, Wizard
 
 from trycoton.protocol import envelope
+from trycoton.protocol.errors import ProtocolError
 
 from .exceptions import RelationSameRouteError
 from .http import Problem
@@ -212,7 +213,7 @@ class Message(metaclass=PoolMeta):
                     ('replaces', '=', self.uuid),
                     ]):
             return
-        payload = envelope.parse(bytes(self.data)).payload
+        payload = self.parsed.payload
         message = self._send(
             relation.peer, envelope.Envelope, self.kind, self.origin,
             self.answers, relation=relation,
@@ -289,12 +290,18 @@ class Message(metaclass=PoolMeta):
                 ('kind', '=', self.kind),
                 ['OR', *same],
                 ])
-        return [t for t in twins if t._payload == self._payload]
+        payload = self._payload
+        return [t for t in twins
+            if payload is not None and t._payload == payload]
 
     @property
     def _payload(self):
         "What the message carries, which its route does not change"
-        return getattr(envelope.parse(bytes(self.data)), 'payload', None)
+        try:
+            return getattr(self.parsed, 'payload', None)
+        except ProtocolError:
+            # What is sealed and does not open
+            return
 
     def _took_effect(self, twin):
         "Keep what the twin became, once"
@@ -363,7 +370,8 @@ class ChangeRoute(Wizard):
         relation = Relation(
             company=former.company, peer=former.peer,
             community=former.community,
-            trust_party=self.start.trust_party, replaces=former)
+            trust_party=self.start.trust_party, sealed=former.sealed,
+            replaces=former)
         relation.save()
         Relation.propose([relation])
         return action, {'res_id': [relation.id]}

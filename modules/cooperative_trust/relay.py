@@ -3,6 +3,7 @@
 """What comes in for somebody else is recorded and sent on, byte for byte"""
 import datetime as dt
 
+from sql import Null
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
@@ -13,13 +14,14 @@ from cooperative_edi.identity import now
 from cooperative_edi.message import Outline
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
-from trycoton.protocol import entry, envelope, ubl
+from trycoton.protocol import entry, envelope, seal, ubl
 from trycoton.protocol.promise import Promise
 
 from .log import PENDING_MAX
 
 PROMISE = dt.timedelta(minutes=10)
 OTHER = Outline('other-statement')
+SEALED = Outline(envelope.SEALED_KIND)
 
 
 class Message(metaclass=PoolMeta):
@@ -41,6 +43,19 @@ class Message(metaclass=PoolMeta):
         help="The relation of the sender and the recipient.")
     leaves = fields.One2Many(
         'cooperative.trust.log.leaf', 'message', "Log", readonly=True)
+    total = fields.Char("Total Told", readonly=True,
+        states={
+            'invisible': ~Eval('total'),
+            },
+        help="What a sealed invoice tells for the commission on it.")
+    confirms = fields.Many2One(
+        'cooperative.edi.message', "Confirms", readonly=True,
+        ondelete='RESTRICT',
+        states={
+            'invisible': ~Eval('confirms'),
+            },
+        help="The sealed invoice of which the recipient tells the same "
+        "total.")
 
     @classmethod
     def __setup__(cls):
@@ -50,6 +65,9 @@ class Message(metaclass=PoolMeta):
             Index(t, (t.sender, Index.Equality()),
                 (t.recipient, Index.Equality()),
                 (t.sequence, Index.Range())))
+        cls._sql_indexes.add(
+            Index(t, (t.confirms, Index.Equality()),
+                where=t.confirms != Null))
         cls.kind.selection.append((OTHER.kind, "Other Statement"))
         # What was taken in is sent on
         cls._buttons['cancel']['invisible'] |= Bool(Eval('relays'))
@@ -75,6 +93,8 @@ class Message(metaclass=PoolMeta):
     @classmethod
     def _outline(cls, header):
         if cls._relay_of(header):
+            if seal.is_sealed(header):
+                return SEALED
             if isinstance(header, envelope.Envelope):
                 # The statements for the communities count on it
                 ubl.parse(header.payload)
@@ -118,6 +138,8 @@ class Message(metaclass=PoolMeta):
         agreement = Agreement.find(peer, recipient, header.relation)
         if not agreement or agreement.state != 'agreed':
             raise Problem.no_relation(header.relation)
+        if seal.is_sealed(header) != bool(agreement.sealed):
+            raise Problem.other_seal(header.relation)
         if agreement.community and agreement.community not in communities:
             raise Problem.suspended(peer.identifier)
 
@@ -178,11 +200,21 @@ class Message(metaclass=PoolMeta):
             created=self.created, sequence=self.sequence, data=self.data,
             digest=self.digest, signature=self.signature, relays=self,
             agreement=Agreement.of(self.peer, recipient, header),
+            total=_total(header),
             state='waiting', next_attempt=naive(now())).save()
         self.state = 'processed'
         self.proof_at = None
+        self.confirms = self._confirmed(header)
         self.save()
         Leaf.record_event(entry.SUBMISSION, [self])
+
+    def _confirmed(self, header):
+        "Return the invoice of which the answer tells the same total"
+        answered, total = self.answers, _total(header)
+        if (total and answered and answered.total == total
+                and answered.sender == self.recipient
+                and not self.search([('confirms', '=', answered.id)])):
+            return answered
 
     def _acknowledged(self):
         pool = Pool()
@@ -225,6 +257,11 @@ class Message(metaclass=PoolMeta):
         return super().copy(messages, default=default)
 
 
+def _total(header):
+    total = getattr(header, 'total', None)
+    return str(total) if total else None
+
+
 class Peer(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.peer'
 
@@ -249,6 +286,8 @@ class Agreement(ModelSQL, ModelView):
         'cooperative.edi.peer', "Community", readonly=True,
         ondelete='RESTRICT',
         help="The community under whose rules they trade.")
+    sealed = fields.Boolean("End-to-End Encrypted", readonly=True,
+        help="The two read their documents, and nobody here.")
     state = fields.Selection([
             ('proposed', "Proposed"),
             ('agreed', "Agreed"),
@@ -329,6 +368,7 @@ class Agreement(ModelSQL, ModelView):
         agreement = cls(
             uuid=uuid, proposer=sender, acceptor=recipient,
             community=common.get(named),
+            sealed=bool(cls._named(header, 'sealed')),
             state='proposed')
         agreement.save()
         return agreement
@@ -338,7 +378,8 @@ class Agreement(ModelSQL, ModelView):
         if (agreement
                 and agreement.state == 'proposed'
                 and agreement.acceptor == sender):
-            agreed = header.body.get('agreed') is True
+            agreed = header.body.get('agreed') is True and (
+                bool(cls._named(header, 'sealed')) == bool(agreement.sealed))
             agreement.state = 'agreed' if agreed else 'refused'
             agreement.save()
         return agreement

@@ -6,7 +6,8 @@ from trytond.pool import Pool
 
 from cooperative_edi.identity import now
 from trycoton.protocol import entry, envelope, signature, ubl
-from trycoton.protocol.commission import CommissionLine, CommissionStatement
+from trycoton.protocol.commission import (
+    KINDS, CommissionLine, CommissionStatement, Total)
 
 LINES_MAX = 1000
 
@@ -35,22 +36,34 @@ class Statement(Model):
         return Leaf.search([
                 ('log.company', '=', community.company.id),
                 ('index', '>=', after),
-                ('event', '=', entry.DELIVERY),
-                ('message.agreement.community', '=', community.id),
-                ('message.kind', 'in', ['invoice', 'credit_note']),
+                ['OR', [
+                        ('event', '=', entry.DELIVERY),
+                        ('message.agreement.community', '=', community.id),
+                        ('message.kind', 'in', KINDS),
+                        ], [
+                        # What is sealed counts once both told its total
+                        ('event', '=', entry.SUBMISSION),
+                        ('message.confirms.agreement.community', '=',
+                            community.id),
+                        ('message.confirms.erased', '=', None),
+                        ]],
                 ('message.erased', '=', None),
-                # The community's own are not deals
+                # The community's own are not deals, nor do its answers count
                 ('sender', '!=', community.identifier),
                 ], order=[('index', 'ASC')], limit=LINES_MAX)
 
     @classmethod
     def _line(cls, leaf):
-        message = leaf.message
-        document = ubl.parse(envelope.parse(bytes(message.data)).payload)
+        message = leaf.message.confirms or leaf.message
+        if message.total:
+            document, number = Total.read(message.total), message.uuid
+        else:
+            document = ubl.parse(envelope.parse(bytes(message.data)).payload)
+            number = document.number
         return CommissionLine(
             message=message.uuid,
             kind=document.kind,
-            number=document.number,
+            number=number,
             date=document.date,
             seller=message.sender,
             buyer=message.recipient,

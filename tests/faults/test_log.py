@@ -105,7 +105,7 @@ class LogTestCase(unittest.TestCase):
         while not self.stopped.is_set():
             message = member.statement(BUYER, 'relation-proposal', {
                     'relation': str(uuid.uuid4()), 'community': COMMUNITY,
-                    'trust_party': TRUST, 'replaces': None})
+                    'trust_party': TRUST, 'replaces': None, 'sealed': None})
             member.sequences[BUYER] = message.sequence, message.digest
             record = self.submit(member, message)
             if record:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from trycoton.protocol import contradiction, evidence
+from trycoton.protocol import canonical, contradiction, envelope, evidence
 from trycoton.protocol.errors import ProtocolError
 from trycoton.protocol.policy import Policy
 
@@ -36,6 +36,10 @@ def add_arguments(parser):
     trust.add_argument(
         '--key', metavar='VKEY', action='append', default=[],
         help="the key of a log or community that you trust (repeatable)")
+    parser.add_argument(
+        '--contents', metavar='FOLDER',
+        help="write there what the messages say, a file for each, unless the "
+        "evidence is refused; what it leaves sealed is not there")
     parser.add_argument('file', metavar='FILE', help="the evidence file")
 
 
@@ -48,6 +52,9 @@ def run(options):
     data = Path(options.file).read_bytes()
     kind = contradiction if contradiction.is_one(data) else evidence
     report = kind.verify(data, policy)
+    if (options.contents and kind is evidence
+            and report.status != evidence.REFUSED):
+        write_contents(data, Path(options.contents))
     output(options, {
             'file': options.file,
             'status': report.status,
@@ -65,6 +72,20 @@ def get_policy(options):
     if options.policy:
         return Policy.parse(Path(options.policy).read_bytes())
     return Policy.of(key.strip() for key in options.key)
+
+
+def write_contents(data, folder):
+    "Write what the messages of the evidence say, in order; raise OSError"
+    folder.mkdir(exist_ok=True)
+    for number, message in enumerate(evidence.contents(data), 1):
+        document = isinstance(message, envelope.Envelope)
+        content = (message.payload if document
+            else canonical.dump(message.body))
+        name = message.root if document else message.kind
+        path = folder / (
+            f'{number:04}-{name}-{message.id}'
+            f'.{"xml" if document else "json"}')
+        path.write_bytes(content)
 
 
 def get_mark(check):

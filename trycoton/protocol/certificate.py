@@ -118,7 +118,8 @@ def _names(sources):
 
 def _message(message):
     value = message.value
-    document = _document(value)
+    shown = _shown(message)
+    document = _document(shown)
     receipt = message.receipt
     for record in message.records:
         if record.event.receipt:
@@ -128,7 +129,7 @@ def _message(message):
     return Message(
         id=value.id, digest=value.digest,
         kind=document.kind if document else getattr(
-            value, 'kind', value.type),
+            shown, 'kind', shown.type),
         number=getattr(document, 'number', None),
         date=getattr(document, 'date', None),
         currency=getattr(document, 'currency', None),
@@ -141,6 +142,14 @@ def _message(message):
         events=tuple(map(_event, message.records)),
         receipt=(evidence.Receipt.parse(receipt.data).time
             if receipt else None))
+
+
+def _shown(message):
+    "Return the message in clear, as it is when nothing shows it"
+    try:
+        return message.shown or message.value
+    except ProtocolError:
+        return message.value
 
 
 def _document(value):

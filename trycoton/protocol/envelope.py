@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from . import canonical, signature
+from .commission import Total, Totalled
 from .errors import Malformed
 from .identifier import AUTHORITY
 from .record import (
@@ -24,8 +25,8 @@ from .record import (
     Record, Text, member)
 
 __all__ = [
-    'MAX_SIZE', 'MAX_DEPTH', 'PROTOCOL', 'TYPES', 'Header', 'Envelope',
-    'Statement', 'parse']
+    'MAX_SIZE', 'MAX_DEPTH', 'PROTOCOL', 'SEALED', 'SEALED_KIND', 'TYPES',
+    'Header', 'Envelope', 'Statement', 'parse', 'sealed_payload']
 
 MAX_SIZE = 5 * 1024 * 1024
 MAX_DEPTH = 64
@@ -40,6 +41,10 @@ SBDH = ('http://www.unece.org/cefact/namespaces/'
     'StandardBusinessDocumentHeader')
 CBC = 'urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2'
 DOCUMENT_SCHEME = 'busdox-docid-qns'
+# What a sealed document has in the place of its namespace, CustomizationID
+# and ProfileID, and what a sealed statement has as kind: seal.py opens them
+SEALED = 'urn:trycoton.org:sealed:1'
+SEALED_KIND = 'sealed'
 PROCESS_SCHEME = 'cenbii-procid-ubl'
 
 # The scopes of a header; ours have the version of the protocol as scheme
@@ -52,6 +57,8 @@ SCOPES = {
     'CHECKPOINT': ('checkpoint', PROTOCOL),
     'RELATION': ('relation', PROTOCOL),
     'REPLACES': ('replaces', PROTOCOL),
+    'COMMITMENT': ('commitment', PROTOCOL),
+    'TOTAL': ('total', PROTOCOL),
     }
 
 # The documents that only UBL 2.3 has, or has in full
@@ -176,6 +183,10 @@ class Envelope(Header):
 
     payload is the document in UTF-8, kept without its XML declaration; type
     is its root and CustomizationID, process its ProfileID.
+    When the document is sealed, payload is the element that holds the JWE,
+    which is the attribute sealed, else None; commitment is the digest that
+    binds the document, and total what is told of it, or of the one that is
+    answered: a commission.Total.
     The attributes namespace, root, number and document_id (the DOCUMENTID of
     Peppol) are read from the payload, and so is what is not given.
     tree is the one of the payload, where the caller has it.
@@ -186,6 +197,8 @@ class Envelope(Header):
     process: str = member(Optional(Text(r'[!-~]{1,300}')), default=None)
     version: str = member(Optional(Text(r'2\.[0-9]')), default=None)
     customization: str = member(Optional(Text()), default=None)
+    commitment: str = member(Optional(DIGEST), default=None)
+    total: Total = member(Optional(Totalled()), default=None)
     payload: bytes
     tree: InitVar[object] = None
 
@@ -200,8 +213,13 @@ class Envelope(Header):
             _scan(payload)
             root = _tree(payload)
         name = etree.QName(root)
-        customization = _basic(root, 'CustomizationID')
-        process = _basic(root, 'ProfileID')
+        sealed = _read_sealed(root)
+        if (self.commitment is None) != (sealed is None):
+            raise Malformed("What is sealed has a commitment.")
+        if sealed is None and self.total is not None:
+            raise Malformed("Only what is sealed has a total.")
+        customization, process = (SEALED, SEALED) if sealed else (
+            _basic(root, 'CustomizationID'), _basic(root, 'ProfileID'))
         version = self.version or (
             '2.3' if customization in UBL_23 else '2.1')
         document_id = (f'{name.namespace or ""}::{name.localname}'
@@ -219,7 +237,8 @@ class Envelope(Header):
                 ('namespace', name.namespace),
                 ('root', name.localname),
                 ('customization', customization),
-                ('number', _number(root)),
+                ('number', None if sealed else _number(root)),
+                ('sealed', sealed),
                 ('document_id', document_id)]:
             object.__setattr__(self, attribute, value)
 
@@ -229,7 +248,7 @@ class Envelope(Header):
             _scope('DOCUMENTID', self.document_id, DOCUMENT_SCHEME),
             _scope('PROCESSID', self.process, PROCESS_SCHEME)]
         for type_, (name, scheme) in SCOPES.items():
-            if header[name] is not None:
+            if header.get(name) is not None:
                 scopes.append(_scope(type_, str(header[name]), scheme))
         header = _element('StandardBusinessDocumentHeader',
             _element('HeaderVersion', '1.0'),
@@ -389,6 +408,19 @@ def _basic(root, name):
     return elements[0].text or ''
 
 
+def sealed_payload(jwe):
+    "Return the bytes of the element that holds a JWE"
+    return f'<Sealed xmlns="{SEALED}">{jwe}</Sealed>'.encode('ascii')
+
+
+def _read_sealed(root):
+    "Return the JWE of a sealed document, None for another document"
+    if root.tag == f'{{{SEALED}}}Sealed':
+        if len(root) or root.attrib or not (root.text or '').strip(_blank):
+            raise Malformed("Not a sealed document.")
+        return root.text.strip(_blank)
+
+
 def _number(root):
     "Return the number of a document, None without"
     return (root.findtext(f'{{{CBC}}}ID') or '').strip(_blank) or None
@@ -435,6 +467,8 @@ def _read_scopes(element):
     if not _sequence.fullmatch(values['sequence']):
         raise Malformed("The sequence is not in its form.")
     values['sequence'] = int(values['sequence'])
+    if 'total' in values:
+        values['total'] = Total.read(values['total'])
     if 'checkpoint' in values:
         values['checkpoint'] = canonical.decode(values['checkpoint'])
     return values

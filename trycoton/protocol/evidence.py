@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from . import canonical, entry, envelope, merkle, signature
+from . import canonical, entry, envelope, merkle, seal, signature
 from .checkpoint import Checkpoint
 from .descriptor import Descriptor
 from .directory import Directory
@@ -136,7 +136,10 @@ class SignedMessage(Signed):
     alone, and only one closes it.
     receipt is the Signed receipt of the recipient, when no record closes the
     message.
+    content_key, which the sender and the recipient have, shows what a sealed
+    message says; None leaves it sealed.
     """
+    content_key: 'bytes | None' = member(Optional(BINARY), default=None)
     receipt: 'Signed | None' = member(Optional(Nested(Signed)), default=None)
     records: tuple = member(Many(Nested(entry.Record)), default=())
 
@@ -163,6 +166,19 @@ class SignedMessage(Signed):
     @cached_property
     def value(self):
         return envelope.parse(self.data)
+
+    @property
+    def shown(self):
+        """The message in clear, None when it is left sealed
+
+        Raise Malformed or Rejected when its key does not show it.
+        """
+        if not seal.is_sealed(self.value):
+            if self.content_key is not None:
+                raise Rejected("It is not sealed.")
+            return self.value
+        if self.content_key is not None:
+            return seal.unseal_with(self.value, self.content_key)
 
     @property
     def key(self):
@@ -288,6 +304,13 @@ def verify(data, policy=None):
     return Report((
             Check('form', True, "The file is in its canonical form"),
             *_Verification(file, policy).checks))
+
+
+def contents(data):
+    """Return the messages of a file as they are in clear, but those that it
+    leaves sealed; raise ProtocolError"""
+    messages = [m.shown for m in File.parse(data).messages]
+    return [m for m in messages if m]
 
 
 def _refuse(checks):
@@ -472,6 +495,7 @@ class _Verification:
             if value.via and not message.records:
                 raise Rejected(
                     f"It went through {value.via}, which has no record.")
+        self._content(message, part)
         if message.records:
             with self.check('date', f"{message}: dated "
                     f"{canonical.format_time(value.created)}, recorded "
@@ -482,6 +506,22 @@ class _Verification:
             with self.check(
                     'checkpoint', f"{message}: checkpoint in it", part):
                 self._checkpoint(value.checkpoint)
+
+    def _content(self, message, part):
+        "Check that what is shown of a sealed message is what was signed"
+        if not seal.is_sealed(message.value) and message.content_key is None:
+            return
+        place = f'{part}.content_key'
+        try:
+            shown = message.shown
+        except ProtocolError as exception:
+            self.checks.append(Check(
+                    'content', False,
+                    f"{message}: what it says: {exception}", place))
+            return
+        self.checks.append(Check('content', True,
+            f"{message}: it says {_what(shown)}, which its sender signed for"
+            if shown else f"{message}: what it says is left sealed", place))
 
     def _record(self, message, record):
         event, value = record.event, message.value
@@ -819,6 +859,12 @@ class _Verification:
     def _is_trusted_by_log(self, source):
         logged = self.logged.get(source)
         return bool(logged) and logged.log in self.policy.logs
+
+
+def _what(message):
+    return ' '.join(filter(None, [
+                getattr(message, 'root', message.type),
+                getattr(message, 'number', None)]))
 
 
 def _in_words(event):

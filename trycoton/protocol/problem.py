@@ -29,6 +29,8 @@ PROBLEMS = {
         403, "the relation is missing or not agreed", True),
     'other-route': Problem(
         403, "the relation was agreed for another route"),
+    'other-seal': Problem(
+        403, "the relation was agreed for sealed documents, or for none"),
     'forbidden': Problem(
         403, "not for the caller, or the two are in no common community"),
     'not-addressed': Problem(

@@ -356,6 +356,8 @@ ENDPOINT = Text(
     r'(/[A-Za-z0-9._~!$&\'()*+,;=:@%/-]{0,2000})?')
 # Name, key id and key of a signed note: note.py reads it
 VKEY = Text(r'[!-*,-~]{1,250}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,5000}={0,2}')
+# The RFC 7638 thumbprint of a key
+KID = Text(r'[A-Za-z0-9_-]{43}')
 # A detached JWS: signature.py reads it
 JWS = Text(r'[A-Za-z0-9_-]{1,512}\.\.[A-Za-z0-9_-]{86}')
 AMOUNT = Amount()

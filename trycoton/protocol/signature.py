@@ -16,7 +16,8 @@ from functools import cached_property
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey, Ed25519PublicKey)
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import (
+    X25519PrivateKey, X25519PublicKey)
 from joserfc import jws as jose
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
@@ -28,7 +29,7 @@ __all__ = [
     'STATEMENT', 'OFFER_APPROVAL', 'CATALOGUE_PAGE', 'RELATION',
     'COMMISSION', 'TOKEN', 'AWARD', 'CUSTODY', 'ACKNOWLEDGEMENT', 'TYPES',
     'SIGNATURE_HEADER', 'PublicKey', 'SigningKey', 'EncryptionKey',
-    'UnknownKey', 'sign', 'type_of', 'kid_of', 'verify']
+    'UnknownKey', 'sign', 'type_of', 'kid_of', 'read_header', 'verify']
 
 SIGNATURE_HEADER = 'TryCoTon-Signature'
 
@@ -49,6 +50,15 @@ WEAK = {bytes.fromhex(y) for y in [
         '01' + '00' * 31,
         '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
         'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+        'ec' + 'ff' * 30 + '7f',
+        'ed' + 'ff' * 30 + '7f',
+        'ee' + 'ff' * 30 + '7f']}
+# Those of X25519: everybody agrees on the same secret with such a key
+WEAK_EXCHANGE = {bytes.fromhex(u) for u in [
+        '00' * 32,
+        '01' + '00' * 31,
+        'e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800',
+        '5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157',
         'ec' + 'ff' * 30 + '7f',
         'ed' + 'ff' * 30 + '7f',
         'ee' + 'ff' * 30 + '7f']}
@@ -98,8 +108,8 @@ class PublicKey:
             raise Malformed("The use of the key is not known.")
         if not isinstance(self.data, bytes) or len(self.data) != 32:
             raise Malformed("The key is not 32 bytes.")
-        if self.use == 'sig' and (
-                self.data[:31] + bytes([self.data[31] & 0x7f]) in WEAK):
+        weak = WEAK if self.use == 'sig' else WEAK_EXCHANGE
+        if self.data[:31] + bytes([self.data[31] & 0x7f]) in weak:
             raise Malformed("The key is a weak one.")
 
     @cached_property
@@ -192,6 +202,14 @@ class EncryptionKey(_PrivateKey):
     use = 'enc'
     _type = X25519PrivateKey
 
+    def exchange(self, public):
+        """Return the 32 secret bytes shared with the holder of the PublicKey
+
+        Raise ValueError when the point is of small order.
+        """
+        return self._key.exchange(
+            X25519PublicKey.from_public_bytes(public.data))
+
 
 def sign(data, typ, key):
     "Return the detached JWS of bytes, for one of TYPES"
@@ -208,21 +226,32 @@ def _unique(pairs):
     return result
 
 
+def read_header(text, members):
+    """Return the JSON object in base64url of exactly these members
+
+    It is the protected header of a JWS or JWE; raise Malformed.
+    """
+    try:
+        header = json.loads(
+            b64url_decode(text).decode('utf-8'), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as exception:
+        raise Malformed("The header is not JSON.") from exception
+    if not isinstance(header, dict) or set(header) != set(members):
+        raise Malformed(
+            f"The header is not {{{', '.join(sorted(members))}}}.")
+    return header
+
+
 def _header(jws):
     "Return the header of a detached JWS; raise Malformed or Rejected"
     match = _compact.fullmatch(jws) if isinstance(jws, str) else None
     if not match:
         raise Malformed("Not a detached JWS.")
-    header, _ = map(b64url_decode, match.groups())
-    try:
-        header = json.loads(
-            header.decode('utf-8'), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as exception:
-        raise Malformed("The JWS header is not JSON.") from exception
-    if not (isinstance(header, dict)
-            and set(header) == {'alg', 'kid', 'typ'}
-            and all(isinstance(v, str) for v in header.values())):
-        raise Malformed("The JWS header is not {alg, kid, typ}.")
+    text, value = match.groups()
+    b64url_decode(value)
+    header = read_header(text, {'alg', 'kid', 'typ'})
+    if not all(isinstance(v, str) for v in header.values()):
+        raise Malformed("The members of the JWS header are not texts.")
     if header['alg'] not in ALGORITHMS:
         raise Rejected("The algorithm is not accepted.")
     return header

@@ -7,10 +7,11 @@ from datetime import date, datetime
 from . import dispute
 from .announcement import KeyAnnouncement
 from .directory import Participant
+from .envelope import SEALED_KIND
 from .offer import ApprovalStatement
 from .record import (
-    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, LONG_TEXT, TEXT, TIME,
-    UUID, Choice, Integer, Many, Nested, Optional, Record, member)
+    AMOUNT, CURRENCY, DATE, DIGEST, FLAG, IDENTIFIER, KID, LONG_TEXT, TEXT,
+    TIME, UUID, Choice, Integer, Many, Nested, Optional, Record, Text, member)
 
 ROLES = Many(Choice('offerer', 'buyer'), key=str)
 STATES = [
@@ -20,19 +21,24 @@ STATES = [
 @dataclass(frozen=True)
 class RelationProposal(Record):
     """To trade by a route: the trust party, or directly when it is None.
-    replaces is the relation that goes on by another route."""
+    replaces is the relation that goes on by another route; sealed is the id
+    of the key to encrypt documents for who proposes, None to send them in
+    clear."""
     relation: str = member(UUID)
     community: str = member(Optional(IDENTIFIER))
     trust_party: str = member(Optional(IDENTIFIER))
     replaces: str = member(Optional(UUID), default=None)
+    sealed: str = member(Optional(KID), default=None)
 
 
 @dataclass(frozen=True)
 class RelationAnswer(Record):
-    "What is said to a proposal"
+    """What is said to a proposal; sealed is the id of the key to encrypt
+    documents for who answers, if they agree to encrypt them"""
     relation: str = member(UUID)
     agreed: bool = member(FLAG)
     reason: str = member(Optional(LONG_TEXT))
+    sealed: str = member(Optional(KID), default=None)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,14 @@ class DocumentRead(Record):
     message: str = member(UUID)
     digest: str = member(DIGEST)
     time: datetime = member(TIME)
+
+
+@dataclass(frozen=True)
+class SealedBody(Record):
+    """A statement that its receiver alone reads: commitment is the digest
+    that binds it and jwe what seal.py opens"""
+    commitment: str = member(DIGEST)
+    jwe: str = member(Text(r'[A-Za-z0-9._-]{1,100000}'))
 
 
 @dataclass(frozen=True)
@@ -115,4 +129,5 @@ BODIES = {
     'relation-proposal': RelationProposal,
     'relation-answer': RelationAnswer,
     'relation-end': RelationEnd,
+    SEALED_KIND: SealedBody,
     }

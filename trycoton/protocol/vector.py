@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import (
-    canonical, envelope, evidence, identifier, merkle, signature, token)
+    canonical, envelope, evidence, identifier, merkle, seal, signature, token)
 from .checkpoint import Checkpoint
 from .descriptor import fingerprint
 from .entry import Record
@@ -19,7 +19,7 @@ from .errors import ProtocolError, Rejected
 from .note import Verifier
 from .policy import Policy
 from .schema import RECORDS
-from .signature import PublicKey
+from .signature import EncryptionKey, PublicKey
 
 FOLDER = Path(__file__).parent / 'vectors'
 
@@ -96,6 +96,20 @@ def _message(case):
     return result
 
 
+def _seal(case):
+    message = envelope.parse(canonical.decode(case['data']))
+    key = EncryptionKey.from_bytes(bytes.fromhex(case['key']))
+    kid = seal.kid_of(message)
+    opened, content_key = seal.unseal(message, {key.kid: key})
+    result = {'kid': kid, 'content_key': content_key.hex()}
+    if isinstance(opened, envelope.Statement):
+        result.update(kind=opened.kind, body=opened.body)
+    else:
+        result['payload'] = canonical.encode(opened.payload)
+        result['total'] = message.total and str(message.total)
+    return result
+
+
 def _record(case):
     record = RECORDS[case['record']].parse(canonical.decode(case['data']))
     # Some have a digest of their own, of something else
@@ -154,6 +168,7 @@ _checks = {
     'note': _note,
     'proof': _proof,
     'record': _record,
+    'seal': _seal,
     'signature': _signature,
     'token': _token,
     }

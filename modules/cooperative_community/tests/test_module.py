@@ -787,5 +787,30 @@ class CooperativeCommunityTestCase(
             self.assertFalse(Commission.to_invoice(self.community))
             self.assertEqual(commissions[0].invoice, invoice)
 
+    @with_transaction()
+    def test_tells_total(self):
+        "Test sealed invoices tell their total for a commission only"
+        pool = Pool()
+        Rate = pool.get('cooperative.community.rate')
+        Relation = pool.get('cooperative.edi.relation')
+        self.setUpActors()
+        own, _ = self.join()
+        community = own.community
+        with set_company(self.member):
+            relation = Relation(
+                company=self.member, peer=community.peer,
+                community=community.peer,
+                trust_party=community.trust_parties[0])
+            for rate, told in [
+                    (None, False), ('0', False), ('0.05', True)]:
+                community.rates = [Rate(rate=Decimal(rate))] if rate else []
+                community.save()
+                self.assertEqual(relation.tells_total, told, rate)
+            relation.trust_party = None
+            self.assertFalse(relation.tells_total)
+            relation.trust_party = community.trust_parties[0]
+            relation.community = None
+            self.assertFalse(relation.tells_total)
+
 
 del ModuleTestCase

@@ -16,7 +16,7 @@ from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
 from trytond.transaction import Transaction
 
-from trycoton.protocol import envelope, ubl
+from trycoton.protocol import ubl
 
 from .tools import configure
 
@@ -189,7 +189,7 @@ def deliver(kind, state='processed'):
             received.append(message)
     message = received[-1]
     assert message.state == state, (message.state, message.error)
-    return ubl.parse(envelope.parse(bytes(message.data)).payload)
+    return message.content
 
 
 def receive(message):
@@ -584,8 +584,7 @@ class DocumentsTestCase(DealTestCase):
         self.assertEqual({i.edi_state for i in invoices}, {'sent'})
         deliver('invoice')
         documents = [
-            ubl.parse(envelope.parse(bytes(m.data)).payload)
-            for i in invoices for m in i.edi_sent('invoice')]
+            m.content for i in invoices for m in i.edi_sent('invoice')]
         service, goods = documents
         for document in documents:
             self.check(document)

@@ -55,6 +55,7 @@ class ConcurrencyTestCase(RouteTestCase):
                         'community': COMMUNITY,
                         'trust_party': TRUST,
                         'replaces': None,
+                        'sealed': None,
                         })
                 response = member.send(self.client(), DB_NAME, message)
                 if response.status_code == HTTPStatus.CREATED:

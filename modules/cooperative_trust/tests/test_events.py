@@ -49,10 +49,11 @@ class EventTestCase(RouteTestCase):
         for member, other, kind, body in [
                 (self.buyer, self.seller, 'relation-proposal', {
                         'relation': self.relation, 'community': COMMUNITY,
-                        'trust_party': TRUST, 'replaces': None}),
+                        'trust_party': TRUST, 'replaces': None,
+                        'sealed': None}),
                 (self.seller, self.buyer, 'relation-answer', {
                         'relation': self.relation, 'agreed': True,
-                        'reason': None})]:
+                        'reason': None, 'sealed': None})]:
             message = member.statement(other.identifier, kind, body)
             self.send(member, message)
             other.fetch(self.client(), self.db_name, message)

@@ -164,12 +164,14 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': {}, 'community': None,
-                            'trust_party': TRUST, 'replaces': None}), 422),
+                            'trust_party': TRUST, 'replaces': None,
+                            'sealed': None}), 422),
                 (self.seller, self.seller.statement(
                         BUYER, 'relation-proposal', {
                             'relation': str(uuid.uuid4()),
                             'community': STRANGER,
-                            'trust_party': TRUST, 'replaces': None}), 403),
+                            'trust_party': TRUST, 'replaces': None,
+                            'sealed': None}), 403),
                 ]:
             with self.subTest(receiver=message.receiver, status=status):
                 self.send(member, message, status)
@@ -204,7 +206,8 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
         self.send(
             self.buyer, self.buyer.statement(SELLER, 'relation-proposal', {
                     'relation': str(uuid.uuid4()), 'community': None,
-                    'trust_party': TRUST, 'replaces': None}),
+                    'trust_party': TRUST, 'replaces': None,
+                    'sealed': None}),
             HTTPStatus.FORBIDDEN)
 
     def test_community(self):

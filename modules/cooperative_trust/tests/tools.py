@@ -95,10 +95,11 @@ class TrustTestCase:
         for member, receiver, kind, body in [
                 (self.buyer, SELLER, 'relation-proposal', {
                         'relation': relation, 'community': community,
-                        'trust_party': TRUST, 'replaces': None}),
+                        'trust_party': TRUST, 'replaces': None,
+                        'sealed': None}),
                 (self.seller, BUYER, 'relation-answer', {
                         'relation': relation, 'agreed': agreed,
-                        'reason': None}),
+                        'reason': None, 'sealed': None}),
                 ]:
             message = member.statement(receiver, kind, body)
             self.send(member, message)

@@ -246,7 +246,7 @@ class Known(Probe):
         limit = time.monotonic() + seconds
         self.proposal = self.participant.statement('relation-proposal', {
                 'relation': self.relation, 'community': None,
-                'trust_party': None, 'replaces': None})
+                'trust_party': None, 'replaces': None, 'sealed': None})
         while (response := self.send(self.proposal)
                 ).problem == 'unknown-key':
             if time.monotonic() > limit:

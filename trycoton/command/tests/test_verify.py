@@ -14,7 +14,9 @@ from trycoton.protocol import signature
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.contradiction import Contradiction
 from trycoton.protocol.note import NoteSigner
-from trycoton.protocol.tests.test_evidence import COMMUNITY, SELLER, deal
+from trycoton.protocol.tests import sample
+from trycoton.protocol.tests.test_evidence import (
+    BUYER, COMMUNITY, SELLER, deal, minutes)
 
 
 class VerifyTestCase(unittest.TestCase):
@@ -102,6 +104,26 @@ class VerifyTestCase(unittest.TestCase):
         self.assertLessEqual({
                 'form', 'message', 'receipt', 'submission', 'delivery',
                 'seal', 'signer', 'log', 'chain', 'sequence', 'use'}, names)
+
+    def test_contents(self):
+        "Test what the messages say is written, unless it is refused"
+        folder = self.path.parent / 'contents'
+        self.world.seal(SELLER, BUYER, minutes(20))
+        self.path.write_bytes(self.world.build())
+        code, out, _ = self.run_command(
+            '--contents', folder, '--key', self.world.log.signer.vkey)
+        self.assertEqual(code, 0, out)
+        paths = sorted(folder.iterdir())
+        self.assertEqual(len(paths), len(self.world.messages))
+        self.assertIn('-Order-', paths[-1].name)
+        self.assertEqual(paths[-1].read_bytes(), sample.ORDER)
+        self.assertIn('-relation-proposal-', paths[0].name)
+        data = self.path.read_bytes()
+        self.path.write_bytes(data[:-1])
+        folder = self.path.parent / 'other'
+        code, _, _ = self.run_command('--contents', folder)
+        self.assertEqual(code, 1)
+        self.assertFalse(folder.exists())
 
     def test_errors(self):
         "Test what cannot be verified"

@@ -6,14 +6,16 @@ What they find valid is what the reference writes; what is refused is made
 of it by hand.
 """
 import json
+import random
 from dataclasses import replace
 from datetime import timedelta
 
 from trycoton.protocol import (
-    canonical, custody, dispute, entry, merkle, signature, statement, token,
-    vector)
+    canonical, custody, dispute, entry, envelope, merkle, seal, signature,
+    statement, token, vector)
 from trycoton.protocol.canonical import encode
-from trycoton.protocol.commission import CommissionLine, CommissionStatement
+from trycoton.protocol.commission import (
+    CommissionLine, CommissionStatement, Total)
 from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
 from trycoton.protocol.directory import Directory, Legal, Participant
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
@@ -101,8 +103,10 @@ def keys():
             key={**jwk, 'x': jwk['x'] + '='})
         yield refused(f"{name} with another member", key={**jwk, 'a': 'b'})
     yield refused("other curve", key={**KEY.public.to_jwk(), 'crv': 'P-256'})
-    yield refused(
-        "point of small order", key={**KEY.public.to_jwk(), 'x': 'A' * 43})
+    for name, key in [
+            ("point of small order", KEY),
+            ("point of small order for encryption", sample.ENCRYPTION_KEY)]:
+        yield refused(name, key={**key.public.to_jwk(), 'x': 'A' * 43})
 
 
 def fingerprint(key):
@@ -188,7 +192,7 @@ def messages():
         checkpoint=None, replaces=None, country=None)
     said = sample.statement(body={
             'relation': ID, 'community': None, 'replaces': None,
-            'trust_party': None})
+            'sealed': None, 'trust_party': None})
     application = sample.statement(
         kind='application', body=bodies()['Application'].to_json())
     for name, message in [
@@ -248,6 +252,75 @@ def messages():
         changed = data.replace(old, new, 1)
         assert changed != data, name
         yield refused(name, data=encode(changed))
+
+
+def seals():
+    key = sample.ENCRYPTION_KEY
+    document, _ = seal.seal(
+        sample.envelope(), key.public, draw=random.Random(1).randbytes)
+    invoice, _ = seal.seal(
+        sample.envelope(), key.public, total=Total(
+            'invoice', TIME.date(), 'EUR', '100.00', '120.00'),
+        draw=random.Random(2).randbytes)
+    said, _ = seal.seal(
+        sample.statement(kind='document-read', body={
+                'message': ID, 'digest': DIGEST,
+                'time': canonical.format_time(TIME)}),
+        key.public, draw=random.Random(3).randbytes)
+    for name, message in [
+            ("document", document), ("document with a total", invoice),
+            ("statement", said)]:
+        case = {
+            'name': name, 'data': encode(message.to_bytes()),
+            'key': key.to_bytes().hex(), 'valid': True}
+        case['result'] = vector._checks['seal'](case)
+        yield case
+    header, *rest = document.sealed.split('.')
+
+    def changed(**values):
+        value = {**json.loads(signature.b64url_decode(header)), **values}
+        return '.'.join([signature.b64url(canonical.dump(
+                        {n: v for n, v in value.items() if v is not None})),
+                *rest])
+
+    def flipped(index):
+        parts = [header, *rest]
+        data = bytearray(signature.b64url_decode(parts[index]))
+        data[len(data) // 2] ^= 1
+        parts[index] = signature.b64url(bytes(data))
+        return '.'.join(parts)
+
+    for name, jwe in [
+            ("no algorithm", changed(alg='none')),
+            ("direct agreement", changed(alg='ECDH-ES')),
+            ("other encryption", changed(enc='A128GCM')),
+            ("compression", changed(zip='DEF')),
+            ("nested", changed(cty='JWE')),
+            ("critical header", changed(crit=['exp'])),
+            ("no type", changed(typ=None)),
+            ("other sender", changed(apu=signature.b64url(b'0225:1'))),
+            ("other message", changed(apv=signature.b64url(b'a'))),
+            ("point of small order", changed(epk={
+                        'crv': 'X25519', 'kty': 'OKP', 'x': 'A' * 43})),
+            ("other wrapped key", flipped(1)),
+            ("other nonce", flipped(2)),
+            ("other text", flipped(3)),
+            ("other tag", flipped(4)),
+            ("padding", document.sealed + '='),
+            ]:
+        message = replace(
+            document, payload=envelope.sealed_payload(jwe), tree=None)
+        yield refused(
+            name, data=encode(message.to_bytes()), key=key.to_bytes().hex())
+    for name, message, secret in [
+            ("other key", document, OTHER_KEY.to_bytes()),
+            ("other commitment", replace(
+                    document, commitment='0' * 64, tree=None),
+                key.to_bytes()),
+            ("not sealed", sample.envelope(), key.to_bytes()),
+            ]:
+        yield refused(
+            name, data=encode(message.to_bytes()), key=secret.hex())
 
 
 def _message(name, data, message=None):
@@ -332,7 +405,8 @@ def bodies():
         'RelationAnswer': statement.RelationAnswer(ID, True, None),
         'RelationArbiter': dispute.RelationArbiter(ID, COMMUNITY),
         'RelationEnd': statement.RelationEnd(ID),
-        'RelationProposal': statement.RelationProposal(ID, COMMUNITY, TRUST),
+        'RelationProposal': statement.RelationProposal(
+            ID, COMMUNITY, TRUST, sealed=sample.ENCRYPTION_KEY.kid),
         'Resignation': statement.Resignation("Je pars."),
         }
 
@@ -459,6 +533,8 @@ def _undelivered():
 
 def evidences():
     world = test_evidence.deal()
+    world.seal(
+        test_evidence.SELLER, test_evidence.BUYER, test_evidence.minutes(9))
     data = world.build(consistency=world.log.consistency)
     log, community = world.log.signer.vkey, world.vkey(
         test_evidence.COMMUNITY)
@@ -489,6 +565,8 @@ def evidences():
             ("nonce changed", lambda v: _flip(
                     v['messages'][0]['records'][0], 'nonce')),
             ("directory missing", lambda v: v['directories'].pop()),
+            ("content key changed", lambda v: _flip(
+                    v['messages'][-1], 'content_key')),
             ("seal of another", lambda v: v.update(exporter=SELLER)),
             ("key added", lambda v: v['keys'].append(
                     NoteSigner('z.example', OTHER_KEY).vkey)),
@@ -535,6 +613,12 @@ VECTORS = {
         "Envelopes and statements", "data is base64; header, digest and typ "
         "of the signature are found, and the body of a statement or the "
         "payload of an envelope.", messages),
+    'seal': (
+        "Sealed messages", "data is base64, key the 32 secret bytes of the "
+        "X25519 key of the receiver, in hexadecimal; kid is the one that it "
+        "is sealed for, content_key, in hexadecimal, the key of the content, "
+        "which is the payload, with the total told, or kind and body.",
+        seals),
     'record': (
         "Signed records and bodies", "data is base64, record the name of "
         "its schema in the OpenAPI description.", records),

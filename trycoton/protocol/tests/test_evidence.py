@@ -1,12 +1,14 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import json
+import random
 import unittest
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from unittest import mock
 
 from trycoton.protocol import (
-    canonical, entry, envelope, evidence, merkle, signature)
+    canonical, entry, envelope, evidence, merkle, seal, signature)
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.descriptor import Descriptor
 from trycoton.protocol.directory import Directory, Participant, PublishedKey
@@ -19,6 +21,8 @@ from trycoton.protocol.policy import Policy
 from trycoton.protocol.proof import Proof
 from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.signature import SigningKey
+
+from . import sample
 
 COMMUNITY, TRUST = '0225:732829320', '0225:404833048'
 SELLER, BUYER = '0225:542065479', '0225:552100554'
@@ -172,6 +176,28 @@ class World:
                     receipt.data.decode('utf-8')))
         self.messages.append(SignedMessage(
                 data=message.to_bytes(), signature=jws, records=records))
+
+    def seal(self, sender, receiver, time, shown=True, total=None, **values):
+        "Send a sealed order through the trust party"
+        plain, _ = self.say(sender, receiver, time, via=TRUST, **values)
+        header = {n: getattr(plain, n) for n, _ in
+            envelope.Header._members() if n != 'type'}
+        sealed, content_key = seal.seal(
+            envelope.Envelope(payload=sample.ORDER, **header),
+            sample.ENCRYPTION_KEY.public, total=total,
+            draw=random.Random(len(self.messages)).randbytes)
+        self.last[sender, receiver] = sealed
+        jws = signature.sign(
+            sealed.to_bytes(), sealed.typ, self.keys[sender])
+        receipt = self.receive(sealed, time)
+        self.messages.append(SignedMessage(
+                data=sealed.to_bytes(), signature=jws,
+                content_key=content_key if shown else None,
+                records=[
+                    self.log.record(sealed, 'submission', time, jws),
+                    self.log.record(
+                        sealed, 'delivery', time, receipt.signature,
+                        receipt.data.decode('utf-8'))]))
 
     def sign(self, data, exporter=BUYER):
         return signature.sign(data, evidence.SEAL, self.keys[exporter])
@@ -834,3 +860,50 @@ class EvidenceTestCase(unittest.TestCase):
         for log in [fork, world.log]:
             with self.assertRaises((Rejected, KeyError)):
                 world.build(consistency=log.consistency)
+
+    # What is sealed
+
+    def test_sealed(self):
+        "Test what is sealed is shown by the key of its content, or not"
+        world = self.world
+        world.seal(SELLER, BUYER, minutes(9))
+        world.seal(SELLER, BUYER, minutes(10), shown=False)
+        data = world.build()
+        report = verify(data, self.policy('log'))
+        self.assertEqual(report.status, VERIFIED)
+        contents, left = [
+            c.text for c in report.checks if c.name == 'content']
+        self.assertIn("it says Order, which its sender signed for", contents)
+        self.assertIn("left sealed", left)
+        shown = evidence.contents(data)
+        self.assertEqual(len(shown), len(world.messages) - 1)
+        self.assertEqual(shown[-1].payload, sample.ORDER)
+        self.assertNotIn(canonical.encode(sample.ORDER), data.decode())
+
+    def test_sealed_changed(self):
+        "Test a key that does not show what was signed for is refused"
+        world = self.world
+        world.seal(SELLER, BUYER, minutes(9))
+        data = world.build()
+        messages = File.parse(data).messages
+        clear = replace(messages[0], content_key=bytes(32))
+        self.assertRefused(
+            world.reseal(data, messages=[clear, *messages[1:]]),
+            "It is not sealed")
+        for flipped in sample.flips(messages[-1].content_key):
+            other = replace(messages[-1], content_key=flipped)
+            self.assertRefused(
+                world.reseal(data, messages=[*messages[:-1], other]),
+                "does not open")
+        other = replace(messages[-1], content_key=b'short')
+        self.assertRefused(
+            world.reseal(data, messages=[*messages[:-1], other]), "32 bytes")
+
+    def test_sealed_other(self):
+        "Test the sender cannot show another document than it signed for"
+        world = self.world
+        world.seal(SELLER, BUYER, minutes(9))
+        with mock.patch.object(
+                seal, '_commitment', return_value='0' * 64):
+            world.seal(SELLER, BUYER, minutes(10))
+        self.assertNotBuilt("not the one that is signed for")

@@ -1,0 +1,93 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"The foreign partner, which does not seal, says so and goes on"
+import tempfile
+import unittest
+import uuid
+from pathlib import Path
+
+from trycoton.protocol import canonical, seal, signature
+from trycoton.protocol.envelope import Envelope, Statement, parse
+from trycoton.protocol.statement import RelationAnswer
+from trycoton.protocol.tests import sample
+
+from .foreign import Partner, Refused, message
+
+US, THEM = '0225:732829320', '0225:404833048'
+
+
+class SealedTestCase(unittest.TestCase):
+    "Test a partner that does not know what is sealed"
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.partner = Partner(Path(folder.name, 'store'), {
+                'identifier': US, 'name': "Foreign", 'country': 'FR'})
+        self.key = signature.SigningKey.generate()
+        self.partner.store.put('peer', THEM, {
+                'identifier': THEM, 'name': "Them", 'kind': 'participant',
+                'endpoint': None, 'legal': None, 'log': None,
+                'trust_parties': [], 'state': 'active', 'keys': [{
+                        'key': self.key.public.to_jwk(), 'revoked': None,
+                        'valid_from': canonical.format_time(sample.TIME),
+                        'valid_to': None}]})
+        self.relation = str(uuid.uuid4())
+        self.sequence = 0
+
+    def header(self):
+        self.sequence += 1
+        return {
+            'sender': THEM, 'receiver': US, 'id': str(uuid.uuid4()),
+            'created': sample.TIME, 'sequence': self.sequence}
+
+    def post(self, said):
+        data = said.to_bytes()
+        return self.partner.receive(
+            data, signature.sign(data, said.typ, self.key))
+
+    def propose(self, sealed):
+        self.post(Statement(
+                kind='relation-proposal', body={
+                    'relation': self.relation, 'community': None,
+                    'trust_party': None, 'replaces': None,
+                    'sealed': sealed},
+                **self.header()))
+        for row in self.partner.store.messages(
+                direction='in', state='received'):
+            with self.partner.store.transaction():
+                self.partner._take(message.read(row['data']))
+        *_, row = self.partner.store.messages(direction='out')
+        return RelationAnswer.from_json(parse(row['data']).body)
+
+    def envelope(self):
+        return Envelope(
+            payload=sample.ORDER, relation=self.relation, **self.header())
+
+    def test_proposal(self):
+        "It refuses a sealed relation, with its reason, and takes another"
+        answer = self.propose(sample.ENCRYPTION_KEY.kid)
+        self.assertFalse(answer.agreed)
+        self.assertIsNone(answer.sealed)
+        self.assertIn("in clear", answer.reason)
+        self.assertEqual(self.partner.relations(THEM), [])
+        self.relation = str(uuid.uuid4())
+        answer = self.propose(None)
+        self.assertTrue(answer.agreed)
+        self.assertEqual(self.partner.relations(THEM), [self.relation])
+
+    def test_document(self):
+        "It refuses what is sealed as it refuses what it does not know"
+        self.propose(None)
+        sealed, _ = seal.seal(self.envelope(), sample.ENCRYPTION_KEY.public)
+        with self.assertRaises(Refused) as refused:
+            self.post(sealed)
+        self.assertEqual(refused.exception.name, 'malformed')
+        notice, _ = seal.seal(
+            Statement(kind='document-read', body={}, **self.header()),
+            sample.ENCRYPTION_KEY.public)
+        with self.assertRaises(Refused) as refused:
+            self.post(notice)
+        self.assertEqual(refused.exception.name, 'malformed')
+        known, _ = self.post(self.envelope())
+        self.assertFalse(known)
