@@ -126,7 +126,10 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
         def read():
             Dispute = Pool().get('cooperative.edi.dispute')
             Leaf = Pool().get('cooperative.trust.log.leaf')
-            leaf, = Leaf.search([('message.uuid', '=', message.id)])
+            leaf, = Leaf.search([
+                    ('message.uuid', '=', message.id),
+                    ('event', '=', entry.SUBMISSION),
+                    ])
             return Dispute.search([], count=True), bytes(leaf.entry)
         disputes, leaf = transact(self.db_name, read)
         self.assertEqual(disputes, 0)
