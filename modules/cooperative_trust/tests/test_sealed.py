@@ -27,8 +27,8 @@ COMMUNITY = '0225:542065479'
 SECRET = 'ORDER-SECRET-1'
 # What would betray the document, its kind included
 WORDS = [
-    SECRET, 'SECRET', 'Miel', 'poacc', 'OrderResponse', 'order_response',
-    'BasicComponents', '8.50']
+    SECRET, 'SECRET', 'Miel', 'poacc', 'OrderResponse', 'BasicComponents',
+    '8.50']
 
 
 def order(buyer, seller, number=SECRET):
