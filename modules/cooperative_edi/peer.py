@@ -315,11 +315,6 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         "The last checkpoint of its log that was verified here, or None"
         return bytes(self.checkpoint) if self.checkpoint else None
 
-    def keep_checkpoint(self, note, size):
-        """Have the verified checkpoint of that size compared with the last
-        one, which nothing else moves on"""
-        self.see_checkpoint(note)
-
 
 class Signer(NamedTuple):
     "A key that may sign now, and the peer that signs with it"

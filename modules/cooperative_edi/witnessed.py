@@ -181,8 +181,8 @@ class Event(metaclass=PoolMeta):
 class Peer(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.peer'
 
-    def keep_checkpoint(self, note, base):
+    def advance_checkpoint(self, note, base):
         if note is not None and len(Note.parse(note).signatures) > 1:
             # Each message carries it: what the log signed is enough
             note = witness.keep(note, [self.log_verifier])
-        super().keep_checkpoint(note, base)
+        super().advance_checkpoint(note, base)

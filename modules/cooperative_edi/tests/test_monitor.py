@@ -286,8 +286,8 @@ class MonitorTestCase(RouteTestCase):
         Peer = Pool(self.db_name).get('cooperative.edi.peer')
         self.log.head = None
         self.log.grow(4)
-        self.transact(lambda: Peer(self.peer).keep_checkpoint(
-                self.log.note(), 7))
+        self.transact(lambda: Peer(self.peer).see_checkpoint(
+                self.log.note()))
         self.assertEqual(self.read(self.peer, 'checkpoint_size'), 3)
         self.assertEqual(self.monitor(again=False), 7)
         self.assertFalse(self.alarms())

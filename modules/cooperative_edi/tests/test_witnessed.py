@@ -178,8 +178,8 @@ class WitnessedTestCase(RouteTestCase):
 
         def keep():
             peer = Peer(self.trust_party)
-            peer.keep_checkpoint(None, peer.known_checkpoint)
-            peer.keep_checkpoint(
+            peer.advance_checkpoint(None, peer.known_checkpoint)
+            peer.advance_checkpoint(
                 record.inclusion.checkpoint, peer.known_checkpoint)
             return bytes(peer.checkpoint)
         note = Note.parse(self.ask(keep))
