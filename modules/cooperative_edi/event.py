@@ -63,7 +63,8 @@ class Event(ModelSQL, ModelView):
             ('event_unique', Unique(t, t.message, t.event),
                 'cooperative_edi.msg_event_unique'),
             ]
-        cls._order = [('message', 'ASC'), ('index', 'ASC')]
+        cls._order = [
+            ('message', 'ASC'), ('index', 'ASC'), ('id', 'ASC')]
 
     def get_rec_name(self, name):
         return f'{self.event_string} - {self.message.rec_name}'
