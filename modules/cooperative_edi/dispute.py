@@ -440,7 +440,10 @@ class Dispute(Workflow, ModelSQL, ModelView):
 
     @classmethod
     def copy(cls, disputes, default=None):
-        raise DisputeModifyError(gettext('cooperative_edi.msg_dispute_copy'))
+        if disputes:
+            raise DisputeModifyError(
+                gettext('cooperative_edi.msg_dispute_copy'))
+        return super().copy(disputes, default=default)
 
     # Who and what
 
