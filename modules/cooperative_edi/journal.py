@@ -81,6 +81,14 @@ class Message(metaclass=PoolMeta):
             and naive(now()) - self.created > LATE)
 
     @classmethod
+    def deal_of(cls, records):
+        pool = Pool()
+        Journal = pool.get('cooperative.edi.journal')
+        if records and isinstance(records[0], Journal):
+            records = [act.message for act in records]
+        return super().deal_of(records)
+
+    @classmethod
     def attend(cls, database):
         super().attend(database)
         Request = Pool(database).get('cooperative.edi.journal.request')
@@ -741,18 +749,6 @@ class Finding(ModelSQL, ModelView):
             ('/tree', 'visual',
                 If(Eval('kind').in_(sorted(HARMLESS)), '', 'danger')),
             ]
-
-
-class EvidenceExport(metaclass=PoolMeta):
-    __name__ = 'cooperative.edi.evidence.export'
-
-    def _messages(self):
-        pool = Pool()
-        Journal = pool.get('cooperative.edi.journal')
-        Message = pool.get('cooperative.edi.message')
-        if self.model == Journal:
-            return Message.deal([a.message for a in self.records])
-        return super()._messages()
 
 
 class Ask(Wizard):

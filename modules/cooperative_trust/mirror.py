@@ -28,7 +28,7 @@ from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import audit, merkle, tile
 from trycoton.protocol.checkpoint import Checkpoint as SignedCheckpoint
 from trycoton.protocol.errors import ProtocolError
-from trycoton.protocol.note import Verifier
+from trycoton.protocol.note import Note, Verifier
 
 from .exceptions import (
     LogBehindError, LogClosedError, LogHaltError, LogMirrorError,
@@ -299,6 +299,19 @@ class Log(metaclass=PoolMeta):
         if halt and halt.note:
             log._keep_halt(halt)
         return halt
+
+    def heed(self, note):
+        """Halt if a member was shown more of the log than there is, as
+        before a backup was restored: who sends tells what it verified"""
+        try:
+            size = SignedCheckpoint.parse(Note.parse(note).text).size
+        except ProtocolError:
+            return
+        if size > self.head.size:
+            halt = self.confront(note)
+            # What the log did not sign proves nothing
+            if halt.note:
+                self._keep_halt(halt)
 
     @classmethod
     def check_open(cls, database, log):
@@ -597,6 +610,13 @@ class Message(metaclass=PoolMeta):
                         Log.signing(identity.company.id), limit=1):
                     raise _problem(log.known_halt) from None
             raise
+
+    def _relay(self, header):
+        pool = Pool()
+        Log = pool.get('cooperative.trust.log')
+        super()._relay(header)
+        if header.checkpoint:
+            Log.get(self.company.id).heed(header.checkpoint)
 
 
 def _problem(halt):

@@ -103,10 +103,10 @@ class MirrorCase(RouteTestCase):
         return self.community.directory(
             self.buyer.participant(), self.seller.participant())
 
-    def send(self, status=HTTPStatus.CREATED, problem=None):
+    def send(self, status=HTTPStatus.CREATED, problem=None, **values):
         "Send a message and return the answer"
         message = self.seller.statement(
-            BUYER, 'relation-end', {'relation': str(uuid.uuid4())})
+            BUYER, 'relation-end', {'relation': str(uuid.uuid4())}, **values)
         return self.post(message, status, problem)
 
     def post(self, message, status=HTTPStatus.CREATED, problem=None):
@@ -480,6 +480,27 @@ class MirrorTestCase(MirrorCase):
         with self.assertRaises(LogClosedError):
             Log.learn(self.db_name, id_, newer)
         self.send(HTTPStatus.SERVICE_UNAVAILABLE, 'log-closed')
+
+    def test_heed(self):
+        "Test the message of a member shows an old backup, without mirror"
+        config.set('cooperative', 'log_mirror', '')
+        self.send()
+        backup = Backup(self.db_name)
+        self.send()
+        newer = self.get('checkpoint').data
+        other = NoteSigner(
+            self.log(lambda log: log.origin), SigningKey.generate())
+        for note in [
+                newer, b'x',
+                Checkpoint(other.name, 10 ** 6, bytes(32)).sign(other)]:
+            self.send(checkpoint=note)
+        self.assertIsNone(self.log(lambda log: log.halt))
+        backup.restore()
+        size = self.log(lambda log: log.size)
+        self.send(HTTPStatus.SERVICE_UNAVAILABLE, 'log-behind',
+            checkpoint=newer)
+        self.send(HTTPStatus.SERVICE_UNAVAILABLE, 'log-behind')
+        self.assertEqual(self.log(lambda log: log.size), size)
 
     def test_directory(self):
         "Test a directory is not proved either by a restored backup"
