@@ -752,5 +752,5 @@ class CourierTestCase(unittest.TestCase):
                 patch.object(courier.logger, 'critical') as critical:
             pool.return_value.get.return_value = Message
             courier.exchange('x')
-        self.assertEqual(done, ['x'] * 5)
+        self.assertEqual(done, ['x'] * 6)
         critical.assert_called_once()
