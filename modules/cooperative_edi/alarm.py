@@ -5,11 +5,14 @@
 An alarm says in words what was found, and keeps the bytes that show it to
 anybody else.  What it says never changes: only its state does.
 """
+from sql import Null
+from sql.conditionals import Case
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
-from trytond.pool import Pool
+from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, without_check_access
+from trytond.wizard import StateAction
 
 from .exceptions import AlarmModifyError
 from .identity import now
@@ -250,3 +253,21 @@ class AlarmEvidence(ModelSQL, ModelView):
                 raise AlarmModifyError(gettext(
                         'cooperative_edi.msg_alarm_modify',
                         alarm=record.alarm.rec_name))
+
+
+class Waiting(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.waiting'
+
+    @classmethod
+    def union_models(cls):
+        return super().union_models() + ['cooperative.edi.alarm']
+
+    @classmethod
+    def _waiting_cooperative_edi_alarm(cls, table):
+        task = Case((table.state == 'open', 'take_note'), else_=Null)
+        return task, *cls._with_peer(table)
+
+
+class Open(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.waiting.open'
+    cooperative_edi_alarm = StateAction('cooperative_edi.act_alarm')

@@ -12,6 +12,7 @@ from trytond.pyson import Eval, If, PYSONEncoder
 from trytond.wizard import StateAction, StateTransition, Wizard
 
 TASKS = [
+    ('take_note', "Take note of the alarm"),
     ('answer_order', "Answer the order"),
     ('accept_changes', "Accept the changes or withdraw the order"),
     ('credit', "Credit what was not received"),
@@ -122,7 +123,7 @@ class Waiting(UnionMixin, ModelSQL, ModelView):
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree/field[@name="task"]', 'visual',
-                If(Eval('task') == 'retry', 'danger',
+                If(Eval('task').in_(['take_note', 'retry']), 'danger',
                     If(Eval('task').in_(
                             ['complete', 'settle', 'change_route']),
                         'warning', ''))),

@@ -730,6 +730,13 @@ class MonitorTestCase(RouteTestCase):
         second = self.transact(raise_alarm, 'b')
         self.assertNotEqual(second, first)
 
+        def waiting():
+            Waiting = pool.get('cooperative.edi.waiting')
+            return [(w.record.id, w.task) for w in Waiting.search([])]
+        self.assertEqual(
+            sorted(self.transact(waiting)),
+            [(first, 'take_note'), (second, 'take_note')])
+
         def change(name, value):
             Alarm.write([Alarm(first)], {name: value})
         for args in [
@@ -754,6 +761,7 @@ class MonitorTestCase(RouteTestCase):
         self.transact(Alarm.settle, ['back'], self.peer)
         self.assertEqual(
             [s for _, s, _ in self.alarms()], ['acknowledged', 'settled'])
+        self.assertFalse(self.transact(waiting))
         self.assertEqual(self.transact(raise_alarm, 'b'), second)
 
     def test_advice(self):
