@@ -102,7 +102,6 @@ class Message(metaclass=PoolMeta):
         return naive(now()) - since > RETRY_LAST
 
     @classmethod
-    @without_check_access
     def abandon(cls, messages, reason):
         "Send the messages no more, and tell the records why"
         messages = [
@@ -112,6 +111,7 @@ class Message(metaclass=PoolMeta):
         cls._abandon(messages, reason)
 
     @classmethod
+    @without_check_access
     def _abandon(cls, messages, reason):
         "Give up the messages, and tell the records why"
         pool = Pool()
