@@ -91,6 +91,12 @@ class DescriptionTestCase(unittest.TestCase):
                         and isinstance(
                             getattr(node.args[0], 'value', None), str)):
                     found.add(node.args[0].value)
+                elif (path.name == 'exceptions.py'
+                        and isinstance(node, ast.Assign)
+                        and node.targets[0].id == 'name'
+                        and node.value.value):
+                    # What halts a log is told as a problem
+                    found.add(node.value.value)
         self.assertEqual(found, set(problem.PROBLEMS))
 
     def test_protocol(self):

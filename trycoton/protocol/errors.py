@@ -5,9 +5,10 @@
 class ProtocolError(Exception):
     """The bytes are not accepted
 
-    rule names the rule that they break, and path where in a document.
+    rule names the rule that they break, path where in a document, and place
+    at which of its bytes, when no path can be told.
     """
-    rule = path = None
+    rule = path = place = None
 
     def __init__(self, *args, rule=None):
         super().__init__(*args)

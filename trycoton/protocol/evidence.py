@@ -297,10 +297,13 @@ def verify(data, policy=None):
             raise Malformed("It is too large.")
         file = File.parse(data)
     except ProtocolError as exception:
+        path = exception.path
+        if not path and exception.place is not None:
+            path = canonical.locate(data, exception.place)
         return Report((Check(
                     'form', False, "The file is not in its canonical form"
-                    + (f", at {exception.path}" if exception.path else '')
-                    + f": {exception}", exception.path),))
+                    + (f", at {path}" if path else '')
+                    + f": {exception}", path),))
     return Report((
             Check('form', True, "The file is in its canonical form"),
             *_Verification(file, policy).checks))

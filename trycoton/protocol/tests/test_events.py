@@ -408,7 +408,8 @@ class FlipTestCase(unittest.TestCase):
                 (b'{"a": 1}', 'a')]:
             with self.assertRaises(Malformed) as context:
                 canonical.load(data)
-            self.assertEqual(context.exception.path, path, data)
+            self.assertEqual(
+                canonical.locate(data, context.exception.place), path, data)
 
     def test_path(self):
         "Test what is malformed tells where it is"
