@@ -93,7 +93,7 @@ class DescriptionTestCase(unittest.TestCase):
                     found.add(node.args[0].value)
                 elif (path.name == 'exceptions.py'
                         and isinstance(node, ast.Assign)
-                        and node.targets[0].id == 'name'
+                        and getattr(node.targets[0], 'id', '') == 'name'
                         and node.value.value):
                     # What halts a log is told as a problem
                     found.add(node.value.value)
