@@ -19,7 +19,6 @@ import trytond.config as config
 from trytond import backend
 from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
-from trytond.worker import run_task
 
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.errors import ProtocolError
@@ -32,6 +31,7 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 PAUSE = 60
+GRACE = 30
 PAGE = 100
 # To how many hops is sent at once
 LANES = 8
@@ -67,7 +67,10 @@ class Courier(threading.Thread):
         self.event = threading.Event()
 
     def run(self):
-        _attempt(finish_tasks, self.database)
+        finish = threading.Timer(
+            GRACE, _attempt, [finish_tasks, self.database])
+        finish.daemon = True
+        finish.start()
         timeout = None
         while True:
             self.event.wait(timeout)
@@ -87,11 +90,21 @@ def _next_due():
 
 def finish_tasks(database):
     """Do what a process that was killed left in the queue: without a worker
-    nobody else would, and a confirmed sale would stay so"""
+    nobody else would, and a confirmed sale would stay so.
+
+    Called some time after the start of this process: what was queued before,
+    and is at work in another one, is done by then."""
     if config.getboolean('queue', 'worker', default=False):
         return
     for id_ in transact(database, _left, readonly=True):
-        _attempt(run_task, database, id_)
+        _attempt(transact, database, _finish, id_)
+
+
+def _finish(id_):
+    "Do the task, unless another process has just done it"
+    task = Pool().get('ir.queue')(id_)
+    if not task.finished_at:
+        task.run()
 
 
 def _left():

@@ -722,11 +722,15 @@ class CourierTestCase(unittest.TestCase):
                 done.set()
                 raise SystemExit
             raise backend.DatabaseOperationalError("gone")
+        finished = threading.Event()
+        self.finish.side_effect = lambda _: finished.set()
         with patch.object(courier, 'exchange', exchange), \
                 patch.object(courier, 'PAUSE', 0.01), \
+                patch.object(courier, 'GRACE', 0), \
                 self.assertLogs('cooperative_edi.courier', 'CRITICAL'):
             courier.wake('none')
             self.assertTrue(done.wait(5))
+            self.assertTrue(finished.wait(5))
         self.finish.assert_called_once_with('none')
 
     def test_steps(self):
