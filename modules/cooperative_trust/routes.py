@@ -18,7 +18,9 @@ BASE = '/<database_name>/cooperative/trust'
 CUSTODY_MAX = 64 * 1024
 DIRECTORY_MAX = 32 * 1024 * 1024
 DAY = 24 * 60 * 60
-YEAR = 365 * DAY
+IMMUTABLE = f'public, max-age={365 * DAY}, immutable'
+# The full tile takes the place of a partial one
+PARTIAL = f'public, max-age={DAY}, immutable'
 
 
 @app.route(f'{BASE}/', methods=['GET'])
@@ -103,10 +105,8 @@ def tiles(request, pool, path):
         return Problem.not_found(path).response()
     data = log.read_tile(wanted)
     response = Response(data, content_type='application/octet-stream')
-    # The full tile takes the place of a partial one
-    seconds = YEAR if wanted.width == tile.WIDTH else DAY
     response.headers['Cache-Control'] = (
-        f'public, max-age={seconds}, immutable')
+        IMMUTABLE if wanted.width == tile.WIDTH else PARTIAL)
     response.set_etag(canonical.digest(data))
     return response.make_conditional(request)
 
