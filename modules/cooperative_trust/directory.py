@@ -3,7 +3,7 @@
 """The communities served: whom they admit, and the log of their directory"""
 from trytond.model import ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Eval
+from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from cooperative_edi.http import Problem
@@ -170,6 +170,13 @@ class Member(ModelSQL, ModelView):
         return ['OR',
             ('peer.rec_name', *clause[1:]),
             ('community.rec_name', *clause[1:]),
+            ]
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree/field[@name="state"]', 'visual',
+                If(Eval('state') != 'active', 'warning', '')),
             ]
 
     @classmethod

@@ -16,6 +16,7 @@ import trytond.config as config
 from sql import Null
 from trytond.model import ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from cooperative_edi.http import Problem
@@ -152,6 +153,13 @@ class Quota(ModelSQL, ModelView):
     @classmethod
     def search_rec_name(cls, name, clause):
         return [('peer.rec_name', *clause[1:])]
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree/field[@name="refused"]', 'visual',
+                If(Eval('refused', 0) > 0, 'warning', '')),
+            ]
 
     @classmethod
     def get_usage(cls, quotas, names):

@@ -24,3 +24,13 @@ class ViewsTestMixin:
                 if field and field._type in {'datetime', 'timestamp'}:
                     with self.subTest(view=view.name, field=node.get('name')):
                         self.assertIn(node.get('widget'), {'date', 'time'})
+
+    @with_transaction()
+    def test_conditions(self):
+        "Test conditions come from the model: clients read no other ones"
+        pool = Pool()
+        View = pool.get('ir.ui.view')
+        for view in View.search([('module', '=', self.module)]):
+            for node in etree.fromstring(view.arch.encode()).iter():
+                with self.subTest(view=view.name, tag=node.tag):
+                    self.assertFalse({'visual', 'states'} & {*node.attrib})

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from trycoton.command.client import PASSWORD, Client
 from trycoton.command.demo.actor import MANAGER_GROUPS
+from trycoton.command.demo.world import free_port
 from trycoton.command.instance import Instance, Specification, create
 from trycoton.command.server import Server
 
@@ -43,7 +44,8 @@ class CommandsTestCase(unittest.TestCase):
         cls.offers = cls.folder / 'offers.csv'
         instance, = create(cls.folder, [Specification(
                     name='halle', role='community', company="La Halle",
-                    siren='901255331', local=True, retry=1, fetch=1,
+                    siren='901255331', port=free_port(), local=True, retry=1,
+                    fetch=1,
                     users=[{
                             'login': 'manager',
                             'name': "Manager",

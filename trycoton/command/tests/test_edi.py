@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trycoton.command.client import Client
 from trycoton.command.demo.actor import MEMBER_GROUPS
+from trycoton.command.demo.world import free_port
 from trycoton.command.instance import Specification, create
 from trycoton.command.server import Server
 from trycoton.protocol import ubl
@@ -51,7 +52,8 @@ class EdiTestCase(unittest.TestCase):
                 ('other', [])]]
         instance, = create(cls.folder, [Specification(
                     name='ferme', role='actor', company="Ferme",
-                    siren='521783415', local=True, retry=1, fetch=1,
+                    siren='521783415', port=free_port(), local=True, retry=1,
+                    fetch=1,
                     users=users)])
         server = Server(instance.folder, instance.name)
         cls.addClassCleanup(server.stop)

@@ -53,7 +53,7 @@ class EntryTestCase(unittest.TestCase):
 
     def test_parse(self):
         "Test what is not an entry"
-        for data in [b'', b'\x01', bytes(33), b'\x03' + bytes(32),
+        for data in [b'', b'\x01', bytes(33), b'\x04' + bytes(32),
                 b'\x01' + bytes(31), b'\x01' + bytes(33)]:
             with self.assertRaises(Malformed):
                 entry.parse(data)
