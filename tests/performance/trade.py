@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import sys
 import uuid
+from dataclasses import replace
 from decimal import Decimal
 
 from trytond.pool import Pool
@@ -17,7 +18,8 @@ from trytond.transaction import Transaction
 
 from cooperative_edi.transaction import transact
 from trycoton.protocol import signature
-from trycoton.protocol.directory import Legal, Participant, PublishedKey
+from trycoton.protocol.directory import (
+    Directory, Legal, Participant, PublishedKey)
 
 NAMES = {
     'buyer': ('actor', '833555675', 'participant'),
@@ -100,22 +102,25 @@ def relate(identifier, trust):
         proposed_by='us', state='agreed').save()
 
 
-def admit(*members):
+def admit(trust, *members):
     "Have the trust party relay between the members of a community"
     pool = Pool()
     Agreement = pool.get('cooperative.trust.agreement')
-    Member = pool.get('cooperative.trust.member')
+    Directory_ = pool.get('cooperative.trust.directory')
     Peer = pool.get('cooperative.edi.peer')
     key = signature.SigningKey.generate()
     company = our_company().id
-    community = Peer.update_from(company, Participant(
+    Peer.update_from(company, Participant(
             identifier=COMMUNITY, name="Community", kind='community',
             keys=(PublishedKey(key=key.public, valid_from=now()),),
             legal=Legal(country='FR')))
+    data = Directory(
+        COMMUNITY, 1, None, now(), now() + dt.timedelta(days=1), [
+            replace(m, trust_parties=(trust.identifier,)) for m in members]
+        ).to_bytes()
+    Directory_.receive(
+        data, signature.sign(data, signature.DIRECTORY, key))
     peers = [Peer.get(company, m.identifier) for m in members]
-    Member.create([{
-                'community': community.id, 'peer': p.id, 'state': 'active',
-                } for p in peers])
     Agreement(
         uuid=RELATION, proposer=peers[0], acceptor=peers[1],
         state='agreed').save()
@@ -194,7 +199,7 @@ def main():
     trust, buyer, seller = (known[n] for n in ['trust', 'buyer', 'seller'])
     for name in NAMES:
         do(name, introduce, [p for n, p in known.items() if n != name], trust)
-    do('trust', admit, buyer, seller)
+    do('trust', admit, trust, buyer, seller)
     do('buyer', relate, seller.identifier, trust.identifier)
     do('seller', relate, buyer.identifier, trust.identifier)
     do('seller', make_product, 'salable')
