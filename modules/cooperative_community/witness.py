@@ -15,9 +15,10 @@ from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateView, Wizard
 
 from cooperative_edi import client
+from cooperative_edi.evidence import FileExportMixin
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
@@ -412,10 +413,8 @@ class Message(metaclass=PoolMeta):
         super().attend(database)
 
 
-class PolicyExport(Wizard):
+class PolicyExport(FileExportMixin, Wizard):
     __name__ = 'cooperative.community.policy.export'
-    start_state = 'export'
-    export = StateTransition()
     result = StateView(
         'cooperative.community.policy.export.result',
         'cooperative_community.policy_export_result_view_form', [
@@ -426,14 +425,6 @@ class PolicyExport(Wizard):
         self.result.file = self.record.policy().to_bytes()
         self.result.name = f'{self.record.name}.policy'
         return 'result'
-
-    def default_result(self, fields):
-        file = self.result.file
-        self.result.file = None  # not kept in the session
-        return {
-            'name': self.result.name,
-            'file': file,
-            }
 
 
 class PolicyExportResult(ModelView):

@@ -133,10 +133,22 @@ class Message(metaclass=PoolMeta):
             if data]
 
 
-class EvidenceExport(Wizard):
-    __name__ = 'cooperative.edi.evidence.export'
+class FileExportMixin:
+    "A wizard that makes a file of the records, to save"
     start_state = 'export'
     export = StateTransition()
+
+    def default_result(self, fields):
+        file = self.result.file
+        self.result.file = None  # not kept in the session
+        return {
+            'name': self.result.name,
+            'file': file,
+            }
+
+
+class EvidenceExport(FileExportMixin, Wizard):
+    __name__ = 'cooperative.edi.evidence.export'
     result = StateView(
         'cooperative.edi.evidence.export.result',
         'cooperative_edi.evidence_export_result_view_form', [
@@ -150,14 +162,6 @@ class EvidenceExport(Wizard):
         self.result.file = Message.evidence(messages)
         self.result.name = Message.evidence_name(messages)
         return 'result'
-
-    def default_result(self, fields):
-        file = self.result.file
-        self.result.file = None  # not kept in the session
-        return {
-            'name': self.result.name,
-            'file': file,
-            }
 
 
 class EvidenceExportResult(ModelView):

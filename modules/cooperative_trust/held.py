@@ -6,8 +6,9 @@ import base64
 from trytond.model import Index, Model, ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.transaction import without_check_access
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateView, Wizard
 
+from cooperative_edi.evidence import FileExportMixin
 from cooperative_edi.identity import aware, now
 from trycoton.protocol import canonical
 
@@ -171,19 +172,20 @@ class Held(Model):
                     ('recipient', '=', peer.identifier),
                     ],
                 ], order=[('id', 'ASC')], limit=MESSAGES_MAX)
+        relayed = {m.relays.id: m for m in Message.search([
+                    ('relays', 'in', [m.id for m in messages]),
+                    ])}
         values, size = [], 0
         for message in messages:
-            values.append(cls._message(message))
+            values.append(cls._message(message, relayed.get(message.id)))
             size += len(message.data or b'')
             if size > PAGE_MAX or len(values) == MESSAGES_MAX:
                 return values, message.id
         return values, None
 
     @classmethod
-    def _message(cls, message):
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
-        relayed = Message.search([('relays', '=', message.id)])
+    def _message(cls, message, relayed):
+        "Return the value of the message, and of what was sent on of it"
         return {
             'message': message.uuid,
             'kind': message.kind,
@@ -194,15 +196,15 @@ class Held(Model):
             'erased': _time(message.erased),
             'sequence': message.sequence,
             'digest': message.digest,
-            'state': relayed[0].state if relayed else message.state,
+            'state': (relayed or message).state,
             'data': (base64.b64encode(message.data).decode()
                 if message.data else None),
             'signature': message.signature,
             'receipt': _text(message.receipt),
             'receipt_signature': message.receipt_signature,
             'entries': [
-                l.held for m in [message, *relayed] for l in m.leaves
-                if l.index is not None],
+                l.held for m in filter(None, [message, relayed])
+                for l in m.leaves if l.index is not None],
             }
 
 
@@ -261,10 +263,8 @@ class Leaf(metaclass=PoolMeta):
             }
 
 
-class Export(Wizard):
+class Export(FileExportMixin, Wizard):
     __name__ = 'cooperative.trust.member.export'
-    start_state = 'export'
-    export = StateTransition()
     result = StateView(
         'cooperative.trust.member.export.result',
         'cooperative_trust.member_export_result_view_form', [
@@ -278,14 +278,6 @@ class Export(Wizard):
         self.result.file = Held.all(peer)
         self.result.name = f"{peer.identifier.replace(':', '-')}.json"
         return 'result'
-
-    def default_result(self, fields):
-        file = self.result.file
-        self.result.file = None  # not kept in the session
-        return {
-            'name': self.result.name,
-            'file': file,
-            }
 
 
 class ExportResult(ModelView):

@@ -677,11 +677,16 @@ class ExchangeTestCase(InstancesTestCase):
             return task.id
 
         def finished(id_):
-            return bool(Pool().get('ir.queue')(id_).finished_at)
+            return Pool().get('ir.queue')(id_).finished_at
         left, running = self.anne.do(leave, -1), self.anne.do(leave, 1)
         courier.finish_tasks('anne')
-        self.assertTrue(self.anne.do(finished, left))
+        time = self.anne.do(finished, left)
+        self.assertTrue(time)
         self.assertFalse(self.anne.do(finished, running))
+        # Another process had found it as well
+        with patch.object(courier, '_left', lambda: [left]):
+            courier.finish_tasks('anne')
+        self.assertEqual(self.anne.do(finished, left), time)
 
 
 class CourierTestCase(unittest.TestCase):
