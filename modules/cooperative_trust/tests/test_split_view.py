@@ -136,7 +136,7 @@ class SplitViewTestCase(unittest.TestCase):
         version, previous = self.community.version, self.community.previous
         self.publish(['one'])
         self.community.version, self.community.previous = version, previous
-        self.publish(['two'], direct=True)
+        self.publish(['two'], name="Somebody Else")
 
     def grow(self, copies):
         "Have the copies take in what has nothing to do with the members"
