@@ -97,7 +97,8 @@ class Stack:
             [
                 sys.executable, '-m', 'podman_compose', '--no-ansi',
                 '--podman-run-args=--read-only-tmpfs=false',
-                '-p', self.name, '-f', str(self.folder / 'compose.yaml'), *args],
+                '-p', self.name, '-f', str(self.folder / 'compose.yaml'),
+                *args],
             cwd=self.folder, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, timeout=TIMEOUT)
