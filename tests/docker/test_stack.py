@@ -34,7 +34,7 @@ from .test_image import BASE, IMAGE, Unavailable, build, make_base, podman
 SERVICES = 'localhost/trycoton-test-services'
 SUBNET = '10.197.73.0/24'
 GATEWAY = '10.197.73.1'
-TIMEOUT = 20 * 60
+TIMEOUT = 40 * 60
 ROLES = {
     'trust': (Operator, '404833048', 'trust-party'),
     'community': (Manager, '732829320', 'community'),
