@@ -185,14 +185,11 @@ class Stack:
         _enter(admin)
         User = admin.model('res.user')
         Group = admin.model('res.group')
-        groups = admin.client.call(
-            'ir.model.data', 'search_read', [
-                ('module', 'in', [g.partition('.')[0] for g in Actor.groups]),
-                ('fs_id', 'in', [g.partition('.')[2] for g in Actor.groups]),
-                ('model', '=', 'res.group')], 0, None, None, ['db_id'])
         user = User(name=name, login=LOGIN)
         user.password = password
-        user.groups.extend(Group.browse([g['db_id'] for g in groups]))
+        for group in Actor.groups:
+            user.groups.append(Group(admin.client.call(
+                        'ir.model.data', 'get_id', *group.split('.'))))
         own, = User.find([('login', '=', 'admin')])
         for company in own.companies:
             user.companies.append(type(company)(company.id))
