@@ -57,7 +57,9 @@ class Certificate(Report):
                 {'title': words.title(m), 'lines': words.lines(m)}
                 for m in read.messages],
             'keys': list(map(words.key, read.keys)),
-            'logs': list(map(words.log, read.logs)) or [_('no_log')],
+            'logs': [
+                *(map(words.log, read.logs) if read.logs else [_('no_log')]),
+                *map(words.policy, read.policies)],
             'options': ' '.join(f'--key {k}' for k in trusted),
             'result': _(f'result_{read.report.status}'),
             'checks': [
@@ -179,3 +181,12 @@ class _Words:
     def log(self, vkey):
         verifier = Verifier.from_vkey(vkey)
         return _('log', origin=verifier.name, vkey=vkey)
+
+    def policy(self, told):
+        "Return what a community tells of the witnesses of the logs"
+        if not told.quorum:
+            return _('policy_none', community=self.party(told.community),
+                version=told.version)
+        return _('policy', community=self.party(told.community),
+            version=told.version, quorum=told.quorum,
+            count=len(told.witnesses), names=', '.join(told.witnesses))

@@ -15,6 +15,7 @@ from .envelope import Envelope
 from .errors import ProtocolError, Rejected
 from .evidence import File
 from .note import Note
+from .policy import Policy
 
 AMOUNTS = ['untaxed', 'tax', 'total', 'payable', 'amount']
 
@@ -76,6 +77,16 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Told:
+    """The policy that a community tells in a version of its directory:
+    quorum, how many of the witnesses, by their names, must sign, or None"""
+    community: str
+    version: int
+    quorum: 'int | None'
+    witnesses: tuple
+
+
+@dataclass(frozen=True)
 class Certificate:
     "The contents of an evidence file, and the digest of its bytes"
     digest: str
@@ -85,6 +96,7 @@ class Certificate:
     messages: tuple
     keys: tuple
     logs: tuple
+    policies: tuple
     report: evidence.Report
 
 
@@ -105,7 +117,16 @@ def read(data, policy=None):
         digest=canonical.digest(data), size=len(data),
         exporter=file.exporter, names=_names(sources),
         messages=tuple(map(_message, file.messages)),
-        keys=tuple(_keys(file)), logs=file.keys, report=report)
+        keys=tuple(_keys(file)), logs=file.keys,
+        policies=tuple(map(_policy, file.policies)), report=report)
+
+
+def _policy(told):
+    policy = Policy.parse(told.text.encode('utf-8'))
+    return Told(
+        community=told.community, version=told.version,
+        quorum=policy.quorum and policy.groups[policy.quorum][0],
+        witnesses=tuple(v.name for v in policy.witnesses.values()))
 
 
 def _names(sources):
