@@ -132,7 +132,12 @@ class _Words:
         lines.append((_('written'), self.time(message.created)))
         for event in message.events:
             lines += self.event(event)
-        if message.receipt:
+        if message.refusal:
+            refusal = message.refusal
+            lines.append((_('refusal'), ' – '.join(filter(None, [
+                                self.time(refusal.time), refusal.problem,
+                                refusal.text]))))
+        elif message.receipt:
             lines.append((_('receipt'), self.time(message.receipt)))
         elif not message.events:
             lines.append((_('receipt'), _('none')))
@@ -151,7 +156,9 @@ class _Words:
     def event(self, event):
         "Return the lines of a record of the trust party"
         reason = event.reason
-        if reason in entry.FAILURES:
+        if event.event == entry.FAILURE and event.signed:
+            reason = gettext('cooperative_edi.msg_failure_refused_signed')
+        elif reason in entry.FAILURES:
             reason = gettext(
                 f"cooperative_edi.msg_failure_{reason.replace('-', '_')}")
         what = ' – '.join(filter(

@@ -45,7 +45,7 @@ from .errors import Malformed, ProtocolError, Rejected, UnknownKey
 from .note import Note, Verifier
 from .policy import Policy
 from .proof import Proof
-from .receipt import Receipt
+from .receipt import Receipt, Refusal
 from .record import (
     BINARY, IDENTIFIER, JWS, LONG_TEXT, VKEY, Choice, Integer, Many, Nested,
     Optional, Record, Text, member)
@@ -139,8 +139,8 @@ class SignedMessage(Signed):
     records are the entry.Record of its events, those that exist, in the order
     of entry.EVENTS.  They begin with its submission, or are its rejection
     alone, and only one closes it.
-    receipt is the Signed receipt of the recipient, when no record closes the
-    message.
+    receipt is the Signed receipt, or refusal, of the recipient, when no
+    record closes the message.
     content_key, which the sender and the recipient have, shows what a sealed
     message says; None leaves it sealed.
     """
@@ -524,19 +524,17 @@ class _Verification:
                     raise Rejected("It comes before the "
                         f"{message.records[index - 1].event.event}.")
                 last = logged
-                if event.event == entry.DELIVERY:
+                if event.receipt is not None:
                     receipt_moment = _Moment(event.time, logged)
-            if event.event == entry.DELIVERY:
+            if event.receipt is not None:
                 receipt, receipt_part = Signed(
                     data=event.receipt.encode('utf-8'),
                     signature=event.signature), place
         if receipt:
-            with self.check(
-                    'receipt', f"{message}: receipt of {value.receiver}",
-                    receipt_part):
-                time = self._receipt(value, receipt, receipt_moment)
-                if not message.records:
-                    moment = _Moment(time)
+            time = self._answer(
+                message, receipt, receipt_moment, receipt_part)
+            if time and not message.records:
+                moment = _Moment(time)
         with self.check(
                 'message', f"{message}: signed by {value.sender}", part):
             self._verify(message, value.typ, value.sender, moment)
@@ -582,18 +580,30 @@ class _Verification:
             raise Rejected("It holds another signature of the sender.")
         return self._include(record.inclusion, record.entry)
 
-    def _receipt(self, value, signed, moment):
-        receipt = Receipt.parse(signed.data)
-        if (receipt.message, receipt.digest, receipt.receiver) != (
+    def _answer(self, message, signed, moment, part):
+        "Check the receipt or refusal of the recipient, and return its time"
+        value = message.value
+        if is_refusal(message):
+            with self.check('refusal', f"{message}: refused by "
+                    f"{value.receiver}, under its signature", part):
+                return self._signed_answer(Refusal, value, signed, moment)
+        else:
+            with self.check('receipt',
+                    f"{message}: receipt of {value.receiver}", part):
+                return self._signed_answer(Receipt, value, signed, moment)
+
+    def _signed_answer(self, Answer, value, signed, moment):
+        answer = Answer.parse(signed.data)
+        if (answer.message, answer.digest, answer.receiver) != (
                 value.id, value.digest, value.receiver):
             raise Rejected("It is about another message.")
-        if receipt.status != 'stored':
+        if Answer is Receipt and answer.status != 'stored':
             raise Rejected("It does not say that the message is stored.")
         self._verify(
-            signed, signature.RECEIPT, value.receiver,
-            moment or _Moment(receipt.time))
-        self._acknowledge(receipt.checkpoint)
-        return receipt.time
+            signed, Answer.typ, value.receiver,
+            moment or _Moment(answer.time))
+        self._acknowledge(answer.checkpoint)
+        return answer.time
 
     def _acknowledge(self, data):
         "Look if the receiver was shown another log than the file shows"
@@ -978,9 +988,25 @@ def _what(message):
                 getattr(message, 'number', None)]))
 
 
+def is_refusal(message):
+    "Tell if what a SignedMessage has of its recipient is a refusal"
+    for record in message.records:
+        if record.event.receipt is not None:
+            return record.event.event == entry.FAILURE
+    try:
+        return bool(message.receipt) and (
+            signature.type_of(message.receipt.signature) == signature.REFUSAL)
+    except ProtocolError:
+        return False
+
+
 def _in_words(event):
     words = event.event.replace('-', ' ')
-    if event.reason is not None:
+    if event.reason == entry.REFUSED:
+        words += (' (refused, says the trust party alone)'
+            if event.receipt is None
+            else ' (refused by the recipient, signed)')
+    elif event.reason is not None:
         words += f' ({event.reason})'
     return words
 
