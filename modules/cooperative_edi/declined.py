@@ -10,12 +10,11 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
-from trycoton.protocol import entry, envelope, evidence
+from trycoton.protocol import entry, evidence
 from trycoton.protocol.errors import ProtocolError, Rejected
 from trycoton.protocol.receipt import Refusal
 
 from . import courier
-from .http import Problem
 from .identity import now
 
 TEXT_MAX = 1000
@@ -50,51 +49,39 @@ class Message(metaclass=PoolMeta):
     # Refusing
 
     @classmethod
-    def _receive(cls, signers, typ, data, jws):
-        try:
-            return super()._receive(signers, typ, data, jws)
-        except Problem as problem:
-            if not problem.retry:
-                problem.refusal = cls._decline(signers, typ, data, problem)
-            raise
+    def authenticate(cls, arrivals):
+        super().authenticate(arrivals)
+        cls._decline(arrivals)
 
     @classmethod
-    def _outline(cls, header):
-        try:
-            return super()._outline(header)
-        except ProtocolError as exception:
-            # It was read, but not understood
-            exception.header = header
-            raise
+    def receive_all(cls, arrivals, patient=True):
+        super().receive_all(arrivals, patient)
+        cls._decline(arrivals)
 
     @classmethod
-    def _decline(cls, signers, typ, data, problem):
-        """Return the Refusal of a message for one of us and its signature,
-        None unless it is really signed by its sender: who signs what others
-        wrote must not have it refused"""
+    def _decline(cls, arrivals):
+        """Sign that those are refused for good that are for one of us and
+        really by their sender: who signs what others wrote must not have it
+        refused"""
+        for arrival in arrivals:
+            problem = arrival.problem
+            if (problem and not problem.retry and not problem.refusal
+                    and arrival.signer and not arrival.relayed):
+                problem.refusal = cls._refusal(arrival)
+
+    @classmethod
+    def _refusal(cls, arrival):
+        "Return the text of the Refusal and its signature"
         pool = Pool()
-        Identity = pool.get('cooperative.edi.identity')
         Peer = pool.get('cooperative.edi.peer')
-        try:
-            if problem.name == 'malformed':
-                # What cannot be read is not read twice
-                header = getattr(problem.__cause__, 'header', None)
-            else:
-                header = envelope.parse(data)
-            if not header:
-                return
-            identity = Identity.named(header.receiver)
-            if not identity or header.typ != typ:
-                return
-            cls._sender(identity, header, signers)
-        except (ProtocolError, Problem):
-            return
+        header, identity = arrival.header, arrival.identity
         trust_party = header.via and Peer.get(
             identity.company.id, header.via)
         refusal = Refusal(
             message=header.id, digest=header.digest,
-            receiver=identity.identifier, time=now(), problem=problem.name,
-            text=_printable(problem.title, problem.detail),
+            receiver=identity.identifier, time=now(),
+            problem=arrival.problem.name,
+            text=_printable(arrival.problem.title, arrival.problem.detail),
             checkpoint=trust_party.known_checkpoint if trust_party else None,
             ).to_bytes()
         return refusal.decode('utf-8'), identity.sign(refusal, Refusal.typ)
