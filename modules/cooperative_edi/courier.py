@@ -23,7 +23,7 @@ from trytond.pool import Pool
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.errors import ProtocolError
 
-from . import client, rules
+from . import client, reception, rules
 from .http import Problem, authorization
 from .identity import now
 from .transaction import transact
@@ -299,18 +299,17 @@ def _silent(peer):
 
 def _fetch(database, peer, name):
     "Tell if the message that waits at the peer was stored, or refuse it"
-    Message = Pool(database).get('cooperative.edi.message')
     path = f'/edi/mailbox/{name}'
     response = call(database, peer, 'GET', path)
     try:
-        answer = transact(
-            database, _receive, response.data,
+        arrival = reception.receive(
+            database, response.data,
             response.headers.get(signature.SIGNATURE_HEADER, ''))
     except Problem as problem:
         _refuse(database, peer, path, problem)
         return False
-    answer.update(Message.concluded(database, answer.pop('id')))
-    call(database, peer, 'POST', f'{path}/receipt', canonical.dump(answer))
+    call(database, peer, 'POST', f'{path}/receipt',
+        canonical.dump(arrival.answer))
     return True
 
 
@@ -321,12 +320,6 @@ def _refuse(database, peer, path, problem):
     Refusal.count_problem(database, problem, None, f'GET {path}')
     call(database, peer, 'POST', f'{path}/receipt',
         canonical.dump(problem.body))
-
-
-def _receive(data, jws):
-    Message = Pool().get('cooperative.edi.message')
-    message, _ = Message.receive(data, jws)
-    return {'id': message.id, **message.answer}
 
 
 def settle_refusals(database):

@@ -189,14 +189,16 @@ class Identity(ModelSQL, ModelView):
         return identity
 
     @classmethod
-    def named(cls, identifier):
-        "Return the identity of that identifier, or None"
+    def named(cls, identifiers):
+        "Return the identities of these identifiers, by them"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(table.id, table.company,
-                where=table.identifier == identifier))
-        for id_, company in cursor.fetchall():
-            return cls(id_, company=company, identifier=identifier)
+        cursor.execute(*table.select(
+                table.identifier, table.id, table.company,
+                where=table.identifier.in_(list(identifiers))))
+        return {
+            identifier: cls(id_, company=company, identifier=identifier)
+            for identifier, id_, company in cursor.fetchall()}
 
     @property
     def signing_key(self):
@@ -213,6 +215,13 @@ class Identity(ModelSQL, ModelView):
         pool = Pool()
         Key = pool.get('cooperative.edi.identity.key')
         return signature.sign(data, typ, Key.secret(self))
+
+    def signing(self):
+        "Return what signs as the identity does, with the key read once"
+        pool = Pool()
+        Key = pool.get('cooperative.edi.identity.key')
+        secret = Key.secret(self)
+        return lambda data, typ: signature.sign(data, typ, secret)
 
     def token(self, audience, method, path, time=None):
         "Return what authenticates a request to the audience for a minute"

@@ -14,7 +14,7 @@ from trytond.pyson import Eval
 from trytond.transaction import without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from trycoton.protocol import envelope, signature
+from trycoton.protocol import signature
 from trycoton.protocol.announcement import KeyAnnouncement
 from trycoton.protocol.descriptor import fingerprint
 from trycoton.protocol.directory import PublishedKey
@@ -244,26 +244,21 @@ class Message(metaclass=PoolMeta):
             self.cancel([self])
 
     @classmethod
-    def _signers(cls, kid):
+    def _signers(cls, kids):
         pool = Pool()
         Key = pool.get('cooperative.edi.peer.key')
-        return super()._signers(kid) or Key.signers(kid, 'recovery')
+        signers = super()._signers(kids)
+        if others := [k for k in kids if k not in signers]:
+            signers.update(Key.signers(others, 'recovery'))
+        return signers
 
     @classmethod
-    def _receive(cls, signers, typ, data, jws):
-        if signers[0].purpose == 'recovery' and not _announces(data):
+    def _read_envelope(cls, arrival):
+        super()._read_envelope(arrival)
+        if (arrival.signers[0].purpose == 'recovery'
+                and getattr(arrival.header, 'kind', None) != KIND):
             raise Problem.signature(
                 Rejected("A recovery key only announces keys."))
-        return super()._receive(signers, typ, data, jws)
-
-
-def _announces(data):
-    "Tell if the bytes are an announcement of keys"
-    try:
-        header = envelope.parse(data)
-    except ProtocolError as exception:
-        raise Problem.malformed(exception) from exception
-    return getattr(header, 'kind', None) == KIND
 
 
 class Document(metaclass=PoolMeta):

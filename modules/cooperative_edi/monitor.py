@@ -546,11 +546,12 @@ class Message(metaclass=PoolMeta):
 
     # What others were shown
 
-    def _stored(self, header):
-        super()._stored(header)
-        if self.trust_party:
-            self.trust_party.see_checkpoint(header.checkpoint, self)
-            if not self.in_sequence:
+    def _stored(self, arrival):
+        super()._stored(arrival)
+        if arrival.trust_party:
+            arrival.trust_party.see_checkpoint(
+                arrival.header.checkpoint, self)
+            if not arrival.in_sequence:
                 self.gap_at = naive(now()) + GAP
                 self.save()
 

@@ -1,7 +1,9 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import datetime as dt
+import itertools
 import random
+from collections import defaultdict
 from typing import NamedTuple
 
 import trytond.config as config
@@ -23,7 +25,7 @@ from trycoton.protocol.note import Verifier
 from . import client
 from .exceptions import DescriptorError
 from .identity import KINDS, PURPOSES, now, public_key
-from .transaction import hold
+from .transaction import hold, hold_all
 
 RETRY_MIN = config.getint('cooperative', 'retry_min', default=60)
 RETRY_MAX = 6 * 60 * 60
@@ -171,6 +173,17 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         return peers[0] if peers else None
 
     @classmethod
+    def named(cls, company, identifiers):
+        "Return the peers of the company by identifier, even if inactive"
+        if not identifiers:
+            return {}
+        with inactive_records():
+            return {p.identifier: p for p in cls.search([
+                        ('company', '=', company),
+                        ('identifier', 'in', list(identifiers)),
+                        ])}
+
+    @classmethod
     def for_party(cls, company, party):
         "Return the peer that the party stands for, or None"
         peers = cls.search([
@@ -261,41 +274,39 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
     def admit_request(self):
         "Raise Problem if the peer asks too often, whatever it asks for"
 
-    def standing(self, uuid):
-        """Return if the peer is active, the id of the agreed relation of
-        that UUID, and the identifier of the trust party that it passes by"""
+    @classmethod
+    def hold_all(cls, ids, patient=True):
+        """Return the Held peers by their ids, as the others do not change
+        them meanwhile.  They are not silent, as they have just written."""
+        names = Held._fields[1:]
+        peers = {p.id: p for p in cls.browse(ids)}
+        result = {
+            id_: Held(peers[id_], *values) for id_, values in hold_all(
+                cls, ids, names, patient).items()}
+        for held in result.values():
+            if held.silences:
+                hold(held.peer, silences=0, silent_until=None)
+        return result
+
+    @classmethod
+    def standing(cls, ids, uuids):
+        """Return by peer and UUID the id of the relation that was agreed, and
+        the identifier of the trust party that it passes by"""
         pool = Pool()
         Relation = pool.get('cooperative.edi.relation')
-        table, relation = self.__table__(), Relation.__table__()
-        trust_party = self.__table__()
+        relation, trust_party = Relation.__table__(), cls.__table__()
         cursor = Transaction().connection.cursor()
-        cursor.execute(*table
-            .join(relation, 'LEFT', condition=(relation.peer == table.id)
-                & (relation.uuid == uuid)
-                & (relation.state == 'agreed'))
+        cursor.execute(*relation
             .join(trust_party, 'LEFT',
                 condition=relation.trust_party == trust_party.id)
             .select(
-                table.active, table.state, relation.id,
+                relation.peer, relation.uuid, relation.id,
                 trust_party.identifier,
-                where=table.id == self.id))
-        active, state, relation, via = cursor.fetchone()
-        return active and state == 'active', relation, via
-
-    def follow(self, header):
-        """Take what the header is of as the last message received, unless it
-        is older.  Return if it is the next one."""
-        table = self.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.received_sequence, table.received_digest,
-                where=table.id == self.id))
-        sequence, digest = cursor.fetchone()
-        if header.sequence > (sequence or 0):
-            hold(self, received_sequence=header.sequence,
-                received_digest=header.digest)
-        return (header.sequence == (sequence or 0) + 1
-            and header.previous == digest)
+                where=relation.peer.in_(list(ids))
+                & relation.uuid.in_(list(uuids))
+                & (relation.state == 'agreed')))
+        return {
+            (peer, uuid): (id_, via) for peer, uuid, id_, via in cursor}
 
     def answered(self):
         "Call the peer again as soon as something is due"
@@ -316,8 +327,19 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
         return bytes(self.checkpoint) if self.checkpoint else None
 
 
+class Held(NamedTuple):
+    "A peer that nobody else changes, and the last that it sent"
+    peer: Peer
+    active: bool
+    state: str
+    silences: int
+    received_sequence: int
+    received_digest: str
+
+
 class Signer(NamedTuple):
     "A key that may sign now, and the peer that signs with it"
+    kid: str
     purpose: str
     public: str
     peer: int
@@ -367,8 +389,8 @@ class PeerKey(ModelSQL, ModelView):
             and (not self.valid_to or naive(now()) < self.valid_to))
 
     @classmethod
-    def signers(cls, kid, purpose='signing'):
-        "Return who may sign now by the key of that id"
+    def signers(cls, kids, purpose='signing'):
+        "Return who may sign now by the keys, in lists by their ids"
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
         table, peer = cls.__table__(), Peer.__table__()
@@ -376,15 +398,18 @@ class PeerKey(ModelSQL, ModelView):
         cursor.execute(*table
             .join(peer, condition=table.peer == peer.id)
             .select(
-                table.purpose, table.public,
+                table.kid, table.purpose, table.public,
                 peer.id, peer.company, peer.identifier,
-                where=(table.kid == kid)
+                where=table.kid.in_(list(kids))
                 & (table.purpose == purpose)
                 & (table.revoked == Null)
                 & ((table.valid_to == Null)
                     | (table.valid_to > naive(now())))
                 & (peer.active == Literal(True))))
-        return [Signer(*row) for row in cursor]
+        result = defaultdict(list)
+        for signer in itertools.starmap(Signer, cursor):
+            result[signer.kid].append(signer)
+        return result
 
     @classmethod
     def synchronise(cls, peer, entry):

@@ -227,26 +227,27 @@ class Message(metaclass=PoolMeta):
             self.save()
 
     @classmethod
-    def _admit(cls, identity, peer, header):
+    def _admit(cls, arrival):
         try:
-            return super()._admit(identity, peer, header)
+            return super()._admit(arrival)
         except Problem:
-            relation = cls._replaced(identity, peer, header)
+            relation = cls._replaced(arrival)
             if not relation:
                 raise
             return relation
 
     @classmethod
-    def _replaced(cls, identity, peer, header):
+    def _replaced(cls, arrival):
         "Return the relation by whose former route the message arrives"
         pool = Pool()
         Relation = pool.get('cooperative.edi.relation')
-        if (peer.state != 'active' or not peer.active
+        header = arrival.header
+        if (not arrival.active
                 or not isinstance(header, envelope.Envelope)):
             return
         for relation in Relation.search([
-                    ('company', '=', identity.company.id),
-                    ('peer', '=', peer.id),
+                    ('company', '=', arrival.identity.company.id),
+                    ('peer', '=', arrival.peer.id),
                     ('state', '=', 'agreed'),
                     ('replaces.uuid', '=', header.relation),
                     ('create_date', '>', naive(now()) - LATE),
@@ -257,12 +258,11 @@ class Message(metaclass=PoolMeta):
                 return former
 
     @classmethod
-    def _store(cls, identity, peer, relation, header, *args):
-        message = super()._store(identity, peer, relation, header, *args)
-        if header.replaces:
-            message.replaces = header.replaces
-            message.save()
-        return message
+    def _arrived(cls, arrival):
+        values = super()._arrived(arrival)
+        if arrival.header.replaces:
+            values['replaces'] = arrival.header.replaces
+        return values
 
     @classmethod
     def process(cls, id_):

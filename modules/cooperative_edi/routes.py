@@ -8,7 +8,7 @@ from trytond.wsgi import app
 from trycoton.protocol import canonical, openapi, signature, witness
 from trycoton.protocol.envelope import MAX_SIZE
 
-from . import courier
+from . import courier, reception
 from .http import (
     Problem, authenticate, body, problems, respond, respond_cached)
 from .message import PAGE, PAGE_MAX
@@ -37,28 +37,15 @@ def messages(request, pool):
     database = pool.database_name
     jws = request.headers.get(signature.SIGNATURE_HEADER, '')
     Message.screen(database, jws)
-    data = body(request)
-    # Before anything is held that the messages of others wait for
-    verified = transact(
-        database, Message.authenticate, data, jws, readonly=True)
-    # Two messages of one key count in one row, that of its peer
-    known, id_, answer, headers = transact(
-        database, _receive, data, jws, verified,
-        turn=jws.partition('.')[0])
-    answer.update(Message.concluded(database, id_))
+    arrival = reception.receive(database, body(request), jws)
     courier.wake(database)
-    if 'promise' in answer:
+    if 'promise' in arrival.answer:
         status = HTTPStatus.ACCEPTED
     else:
-        status = HTTPStatus.OK if known else HTTPStatus.CREATED
-    return respond(canonical.dump(answer), status=status, headers=headers)
-
-
-def _receive(data, jws, verified):
-    pool = Pool()
-    Message = pool.get('cooperative.edi.message')
-    message, known = Message.receive(data, jws, verified)
-    return known, message.id, message.answer, message.answer_headers
+        status = HTTPStatus.OK if arrival.known else HTTPStatus.CREATED
+    return respond(
+        canonical.dump(arrival.answer), status=status,
+        headers=arrival.headers)
 
 
 @app.route('/<database_name>/cooperative/edi/descriptor', methods=['GET'])

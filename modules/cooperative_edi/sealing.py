@@ -25,8 +25,8 @@ from .exceptions import (
     DocumentHeld, DocumentRefused, SealKeyMissingError, SealRelationError)
 from .http import Problem
 from .identity import now
-from .message import Outline
 from .peer import naive
+from .reception import Outline
 from .transaction import hold
 
 KIND = envelope.SEALED_KIND
@@ -245,21 +245,23 @@ class Message(metaclass=PoolMeta):
         return super()._outline(header)
 
     @classmethod
-    def _admit(cls, identity, peer, header):
-        relation = super()._admit(identity, peer, header)
-        if relation and seal.is_sealed(header) != bool(relation.sealed):
-            raise Problem.other_seal(header.relation)
+    def _admit(cls, arrival):
+        relation = super()._admit(arrival)
+        if relation and arrival.sealed != bool(relation.sealed):
+            raise Problem.other_seal(arrival.header.relation)
         return relation
 
     @classmethod
-    def _store(cls, identity, peer, relation, header, *args):
-        message = super()._store(identity, peer, relation, header, *args)
-        if (header.receiver == identity.identifier
-                and seal.is_sealed(header)):
-            message.encrypted = True
-            message.save()
-            message._try_open()
-        return message
+    def _arrived(cls, arrival):
+        values = super()._arrived(arrival)
+        if arrival.sealed and not arrival.relayed:
+            values['encrypted'] = True
+        return values
+
+    def _stored(self, arrival):
+        super()._stored(arrival)
+        if arrival.sealed and not arrival.relayed:
+            self._try_open()
 
     def _try_open(self):
         "Read what the message is; what prevents it is told when it matters"

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 
 import trytond.config as config
-from sql import Column
+from sql import Column, For
 from trytond import backend
 from trytond.pool import Pool
 from trytond.transaction import Transaction, TransactionError
@@ -114,3 +114,28 @@ def hold(record, **values):
         if Model.__name__ in cache:
             cache[Model.__name__].pop(record.id, None)
     return Model(record.id)
+
+
+class _ForUpdate(For):
+    "python-sql has no word for it yet"
+    skip_locked = False
+
+    def __str__(self):
+        return super().__str__() + (
+            ' SKIP LOCKED' if self.skip_locked else '')
+
+
+def hold_all(Model, ids, names, patient=True):
+    """Return by their ids the columns of the rows, as they are now: nobody
+    else changes them until the end of the transaction.
+    Unless patient, the rows that another one holds are left out."""
+    table = Model.__table__()
+    query = table.select(
+        table.id, *[Column(table, name) for name in names],
+        where=table.id.in_(sorted(ids)), order_by=table.id)
+    if backend.name != 'sqlite':  # where one transaction writes at a time
+        query.for_ = for_ = _ForUpdate('UPDATE')
+        for_.skip_locked = not patient
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*query)
+    return {id_: values for id_, *values in cursor}

@@ -86,7 +86,7 @@ class Directory(ModelSQL, ModelView):
         Peer = pool.get('cooperative.edi.peer')
         try:
             kid = signature.kid_of(jws, signature.DIRECTORY)
-            for signer in Key.signers(kid):
+            for signer in Key.signers([kid])[kid]:
                 peer = Peer(signer.peer)
                 if peer.kind == 'community':
                     signature.verify(
@@ -183,14 +183,22 @@ class Member(ModelSQL, ModelView):
     def active(cls, peer):
         """Return the communities of which the peer is an active member, by a
         directory that has not expired"""
-        return {m.community for m in cls.search([
-                    ('peer', '=', peer.id),
+        return cls.communities([peer])[peer]
+
+    @classmethod
+    def communities(cls, peers):
+        "Return those of which each of the peers is an active member"
+        result = {peer: set() for peer in peers}
+        for member in cls.search([
+                    ('peer', 'in', [p.id for p in peers]),
                     ('state', '=', 'active'),
                     ('community.active', '=', True),
                     ('community.directories', 'where', [
                             ('expires', '>', naive(now())),
                             ]),
-                    ])}
+                    ]):
+            result[member.peer].add(member.community)
+        return result
 
     @classmethod
     def synchronise(cls, community, directory, previous):

@@ -18,8 +18,7 @@ from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
-from trycoton.protocol import entry, envelope
-from trycoton.protocol.errors import ProtocolError
+from trycoton.protocol import entry
 
 from .evidence import EVENTS
 
@@ -232,44 +231,35 @@ class Message(metaclass=PoolMeta):
             self.relays and self.state == 'failed')
 
     @classmethod
-    def _receive(cls, signers, typ, data, jws):
-        try:
-            return super()._receive(signers, typ, data, jws)
-        except Problem as problem:
-            if not problem.retry:
-                problem.rejected = cls._rejected(signers, typ, data, jws)
-            raise
+    def refuse(cls, arrival):
+        # What a member really signed for somebody else
+        if (not arrival.problem.retry
+                and arrival.signer and arrival.relayed):
+            arrival.problem.rejected = cls._rejected(arrival)
+        super().refuse(arrival)
 
     @classmethod
-    def _rejected(cls, signers, typ, data, jws):
-        """Return the values of the rejection of a message for somebody else
-        that a member really signed, or None"""
-        try:
-            header = envelope.parse(data)
-            identity = cls._relay_of(header)
-            if not identity or header.typ != typ:
-                return
-            peer = cls._sender(identity, header, signers)
-        except (ProtocolError, Problem):
-            return
+    def _rejected(cls, arrival):
+        "Return the values of the rejection"
+        header = arrival.header
         return {
-            'company': identity.company.id,
-            'peer': peer.id,
+            'company': arrival.identity.company.id,
+            'peer': arrival.signer.peer,
             'sender': header.sender,
             'recipient': header.receiver,
             'uuid': header.id,
             'sequence': header.sequence,
             'digest': header.digest,
-            'signature': jws,
+            'signature': arrival.jws,
             }
 
-    def _relay(self, header):
+    @classmethod
+    def _relay(cls, arrivals):
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
-        super()._relay(header)
-        relayed = self.search([('relays', '=', self.id)])
-        Leaf.record_event(
-            entry.CONSIGNMENT, [m for m in relayed if not m.url])
+        super()._relay(arrivals)
+        Leaf.record_event(entry.CONSIGNMENT, [
+                a.copied for a in arrivals if not a.copied.url])
 
     def postpone(self, error, wanted=0):
         with Transaction().set_context(_failure=entry.UNREACHABLE):

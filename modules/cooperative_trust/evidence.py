@@ -4,10 +4,12 @@
 import datetime as dt
 import os
 
+from sql import Null
 from trytond.i18n import gettext
 from trytond.model import Index, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.transaction import Transaction
 
 from trycoton.protocol import canonical, entry
 from trycoton.protocol.errors import ProtocolError
@@ -67,8 +69,9 @@ class Leaf(metaclass=PoolMeta):
         "Have the log take the event of each message"
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
+        logs = {c: Log.get(c.id).id for c in {m.company for m in messages}}
         return cls.create([{
-                    'log': Log.get(message.company.id).id,
+                    'log': logs[message.company],
                     'event': event,
                     'message': message.id,
                     'sender': message.sender,
@@ -91,13 +94,17 @@ class Leaf(metaclass=PoolMeta):
 
     def last_digest(self):
         "Return the digest of the last evidence between the same two"
-        leaves = self.__class__.search([
-                ('log', '=', self.log.id),
-                ('sender', '=', self.sender),
-                ('recipient', '=', self.recipient),
-                ('index', '!=', None),
-                ], order=[('index', 'DESC')], limit=1)
-        return leaves[0].digest if leaves else None
+        table = self.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.digest,
+                where=(table.log == self.log.id)
+                & (table.sender == self.sender)
+                & (table.recipient == self.recipient)
+                & (table.index != Null),
+                order_by=table.index.desc, limit=1))
+        digest, = cursor.fetchone() or [None]
+        return digest
 
     def commit(self, previous):
         "Compute the evidence, and the entry that commits to it"
@@ -138,9 +145,12 @@ class Leaf(metaclass=PoolMeta):
     @property
     def record(self):
         "What proves the event to the parties of the message"
+        return self.record_of(self.proof)
+
+    def record_of(self, proof):
         return entry.Record(
             evidence=bytes(self.evidence), nonce=bytes(self.nonce),
-            proof=self.proof.to_bytes().decode())
+            proof=proof.to_bytes().decode())
 
     @property
     def is_right(self):

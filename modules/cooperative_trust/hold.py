@@ -437,7 +437,7 @@ class Hold(Workflow, ModelSQL, ModelView):
         Key = pool.get('cooperative.edi.peer.key')
         try:
             kid = signature.kid_of(jws, signature.CUSTODY)
-            signers = Key.signers(kid)
+            signers = Key.signers([kid])[kid]
             for signer in signers[:1]:
                 signature.verify(
                     data, jws, signature.CUSTODY, {kid: signer.public_key})

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -59,17 +60,20 @@ class Queue:
         self.turn = threading.Lock()
         self.waiters = set()
 
-    def placed(self, leaves):
+    def place(self, leaves):
         for waiter in list(self.waiters):
-            if waiter.leaf in leaves:
-                waiter.placed = True
+            waiter.place(leaves)
 
 
 class Waiter:
-    placed = False
+    "Who waits for leaves"
 
-    def __init__(self, leaf):
-        self.leaf = leaf
+    def __init__(self, leaves):
+        self.waiting = frozenset(leaves)
+
+    def place(self, leaves):
+        # Another thread may do it at the same time
+        self.waiting -= leaves
 
 
 _queues = defaultdict(Queue)
@@ -402,11 +406,7 @@ class Log(ModelSQL, ModelView):
                 tiles[level, number] = Node.hashes(
                     self, level, first - start, tile.WIDTH)
             return tiles[level, number][start:start + count]
-        return tile.node_getter(hashes)
-
-    def prove(self, index, size):
-        "Return the hashes from the entry to the root at that size"
-        return merkle.inclusion_proof(self.node, index, size)
+        return lru_cache(maxsize=None)(tile.node_getter(hashes))
 
     @classmethod
     def sweep(cls, database):
@@ -555,14 +555,17 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
         names = sorted(cls._sealed)
+        rows = []
         for index, leaf in enumerate(leaves, size):
             leaf.index = index
             leaf.hash = merkle.leaf_hash(leaf.entry)
-            cursor.execute(*table.update(
-                    [getattr(table, name) for name in names],
-                    [cls._fields[name].sql_format(getattr(leaf, name))
-                        for name in names],
-                    where=(table.id == leaf.id) & (table.index == Null)))
+            query, values = table.update(
+                [getattr(table, name) for name in names],
+                [cls._fields[name].sql_format(getattr(leaf, name))
+                    for name in names],
+                where=(table.id == leaf.id) & (table.index == Null))
+            rows.append(values)
+        cursor.executemany(query, rows)
         for cache in Transaction().cache.values():
             cache.pop(cls.__name__, None)
 
@@ -578,45 +581,60 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
                 order_by=table.index.asc))
         return [bytes(value) for value, in cursor]
 
-    @property
-    def checkpoint(self):
-        "The first checkpoint that covers the leaf"
+    @classmethod
+    def checkpoints(cls, leaves):
+        "Return for each leaf the first checkpoint that covers it"
         pool = Pool()
         Checkpoint = pool.get('cooperative.trust.log.checkpoint')
-        checkpoint, = Checkpoint.search([
-                ('log', '=', self.log.id),
-                ('size', '>', self.index),
-                ], order=[('size', 'ASC')], limit=1)
-        return checkpoint
+        result, last = {}, {}
+        for leaf in sorted(leaves, key=lambda l: l.index):
+            checkpoint = last.get(leaf.log)
+            if not checkpoint or checkpoint.size <= leaf.index:
+                checkpoint, = Checkpoint.search([
+                        ('log', '=', leaf.log.id),
+                        ('size', '>', leaf.index),
+                        ], order=[('size', 'ASC')], limit=1)
+                last[leaf.log] = checkpoint
+            result[leaf] = checkpoint
+        return [result[leaf] for leaf in leaves]
+
+    @classmethod
+    def proofs(cls, leaves):
+        "Return for each leaf the proof that its entry is in the signed log"
+        nodes = {log: log.node for log in {leaf.log for leaf in leaves}}
+        return [
+            Proof(
+                leaf.index, tuple(merkle.inclusion_proof(
+                        nodes[leaf.log], leaf.index, checkpoint.size)),
+                checkpoint.cosigned)
+            for leaf, checkpoint in zip(leaves, cls.checkpoints(leaves))]
 
     @property
     def proof(self):
-        "The proof that the entry is in the signed log"
-        checkpoint = self.checkpoint
-        return Proof(
-            self.index,
-            tuple(self.log.prove(self.index, checkpoint.size)),
-            checkpoint.cosigned)
+        proof, = self.proofs([self])
+        return proof
 
     @classmethod
     def read_proof(cls, leaf):
         return cls(leaf).proof.to_bytes().decode()
 
     @classmethod
-    def wait(cls, database, leaf):
-        """Lead or wait until the leaf has its place and return if it has.
+    def wait(cls, database, *leaves):
+        """Lead or wait until the leaves have their places, and return those
+        that have.
 
         Not within a transaction: it uses short ones of its own.
         """
-        log, index = transact(database, cls._position, leaf, readonly=True)
-        if index is not None:
-            return True
-        queue, waiter = _queues[database, log], Waiter(leaf)
-        queue.waiters.add(waiter)
-        try:
-            return cls._wait(database, log, queue, waiter)
-        finally:
-            queue.waiters.discard(waiter)
+        waiting = transact(database, cls._waiting, leaves, readonly=True)
+        for log, ones in waiting.items():
+            queue, waiter = _queues[database, log], Waiter(ones)
+            queue.waiters.add(waiter)
+            try:
+                cls._wait(database, log, queue, waiter)
+            finally:
+                queue.waiters.discard(waiter)
+            waiting[log] = waiter.waiting
+        return sorted(set(leaves).difference(*waiting.values()))
 
     @classmethod
     def _wait(cls, database, log, queue, waiter):
@@ -627,25 +645,29 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
             if not queue.turn.acquire(timeout=left):
                 break
             try:
-                led = not waiter.placed and Log.integrate(database, log)
+                led = waiter.waiting and Log.integrate(database, log)
                 if led:
-                    queue.placed(set(led.leaves))
+                    queue.place(frozenset(led.leaves))
             finally:
                 queue.turn.release()
-            if waiter.placed:
-                return True
+            if not waiter.waiting:
+                return
             # Another process leads, or led when this one came
-            _, index = transact(
-                database, cls._position, waiter.leaf, readonly=True)
-            if index is not None:
-                return True
+            left = transact(
+                database, cls._waiting, waiter.waiting, readonly=True)
+            waiter.place(waiter.waiting.difference(*left.values()))
+            if not waiter.waiting:
+                return
             time.sleep(random.uniform(.005, .015))
-        return waiter.placed
 
     @classmethod
-    def _position(cls, leaf):
-        leaf = cls(leaf)
-        return leaf.log.id, leaf.index
+    def _waiting(cls, leaves):
+        "Return those that have no place yet, in lists by the ids of the logs"
+        result = defaultdict(list)
+        for leaf in cls.browse(leaves):
+            if leaf.index is None:
+                result[leaf.log.id].append(leaf.id)
+        return result
 
 
 class Node(AppendOnlyMixin, ModelSQL):

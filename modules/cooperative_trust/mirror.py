@@ -432,6 +432,14 @@ class Log(metaclass=PoolMeta):
         except (OSError, ProtocolError):
             return -1
 
+    def has_published(self, index):
+        "Tell if the entry is in the copy, or if there is to be none"
+        folder = Folder.of(self)
+        if not folder:
+            return True
+        with contextlib.suppress(OSError, ProtocolError):
+            return _open(folder.note or b'', self.vkey).size > index
+
     @classmethod
     @ModelView.button
     def renew_mirror(cls, logs):
@@ -533,32 +541,27 @@ class Leaf(metaclass=PoolMeta):
                     rows[first:first + ROWS]))
 
     @classmethod
-    def wait(cls, database, leaf):
+    def wait(cls, database, *leaves):
         pool = Pool(database)
         Log = pool.get('cooperative.trust.log')
         try:
-            placed = super().wait(database, leaf)
+            placed = super().wait(database, *leaves)
             if placed and config.get('cooperative', 'log_mirror'):
-                log = transact(
-                    database, cls._not_published, leaf, readonly=True)
-                if log:
+                for log in transact(
+                        database, cls._not_published, placed, readonly=True):
                     Log.publish(database, log)
         except LogHaltError as exception:
             raise _problem(exception) from exception
         return placed
 
     @classmethod
-    def _not_published(cls, leaf):
-        "Return the id of the log if the leaf is not in its copy yet"
-        leaf = cls(leaf)
-        folder = Folder.of(leaf.log)
-        if not folder:
-            return
-        with contextlib.suppress(OSError, ProtocolError):
-            note = folder.note or b''
-            if _open(note, leaf.log.vkey).size > leaf.index:
-                return
-        return leaf.log.id
+    def _not_published(cls, leaves):
+        "Return the ids of the logs whose copies lack one of the leaves"
+        last = {}
+        for leaf in cls.browse(leaves):
+            last[leaf.log] = max(leaf.index, last.get(leaf.log, 0))
+        return [log.id for log, index in last.items()
+            if not log.has_published(index)]
 
     @classmethod
     def promise(cls, leaf):
@@ -596,27 +599,25 @@ class Message(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.message'
 
     @classmethod
-    def _admit_load(cls, identity):
+    def _admit_load(cls, arrival):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        try:
-            super()._admit_load(identity)
-        except Problem:
+        if not arrival.log:
             for log in Log.search([
-                        ('company', '=', identity.company.id),
+                        ('company', '=', arrival.identity.company.id),
                         ('closed', '!=', None),
                         ], order=[('rank', 'DESC')], limit=1):
-                if not Log.search(
-                        Log.signing(identity.company.id), limit=1):
-                    raise _problem(log.known_halt) from None
-            raise
+                raise _problem(log.known_halt)
+        super()._admit_load(arrival)
 
-    def _relay(self, header):
+    @classmethod
+    def _relay(cls, arrivals):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
-        super()._relay(header)
-        if header.checkpoint:
-            Log.get(self.company.id).heed(header.checkpoint)
+        super()._relay(arrivals)
+        log = Log.get()
+        for checkpoint in {a.header.checkpoint for a in arrivals} - {None}:
+            log.heed(checkpoint)
 
 
 def _problem(halt):

@@ -287,10 +287,10 @@ class Message(metaclass=PoolMeta):
         return body
 
     @classmethod
-    def _submission(cls, id_):
+    def _submissions(cls, ids):
         # Its receipt is given again, its record no longer is
-        if not cls(id_).erased:
-            return super()._submission(id_)
+        return super()._submissions(
+            [m.id for m in cls.browse(ids) if not m.erased])
 
 
 class Rejection(metaclass=PoolMeta):
@@ -365,11 +365,10 @@ class Leaf(metaclass=PoolMeta):
     def erased(self):
         return bool(self.subject and self.subject.erased)
 
-    @property
-    def record(self):
+    def record_of(self, proof):
         if self.erased:
             raise Problem.erased(self.subject.uuid)
-        return super().record
+        return super().record_of(proof)
 
     @property
     def is_right(self):

@@ -21,6 +21,7 @@ from trytond.transaction import Transaction
 
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
+from cooperative_edi.reception import signed_as
 from trycoton.protocol.errors import ProtocolError
 
 MINUTE, DAY = 60, 24 * 60 * 60
@@ -204,9 +205,8 @@ class Quota(ModelSQL, ModelView):
 
     @classmethod
     def of(cls, peers):
-        "Return the quota of one of the peers, or None if none has any"
-        for quota in cls.search([('peer', 'in', peers)], limit=1):
-            return quota
+        "Return the quotas of the peers that have one, by the ids of the peers"
+        return {q.peer.id: q for q in cls.search([('peer', 'in', peers)])}
 
     @property
     def meters(self):
@@ -251,18 +251,25 @@ class Quota(ModelSQL, ModelView):
             self._refuse(seconds, kid)
 
     def take(self, size):
-        "Count the message of the size in its transaction"
+        "Take the message of the size from what is left, to be counted then"
         self.check(size)
         time_ = time.time()
         messages, bytes_ = self.meters
-        table = self.__table__()
-        Transaction().connection.cursor().execute(*table.update(
-                [table.messages_at, table.size_at], [
-                    messages.take(1, time_).at, bytes_.take(size, time_).at],
-                where=table.id == self.id))
+        self.messages_at = messages.take(1, time_).at
+        self.size_at = bytes_.take(size, time_).at
+
+    @classmethod
+    def count(cls, quotas):
+        "Count what was taken, in the transaction of the messages"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        for quota in quotas:
+            cursor.execute(*table.update(
+                    [table.messages_at, table.size_at],
+                    [quota.messages_at, quota.size_at],
+                    where=table.id == quota.id))
         for cache in Transaction().cache.values():
-            if self.__name__ in cache:
-                cache[self.__name__].pop(self.id, None)
+            cache.pop(cls.__name__, None)
 
     def ask(self, kid=None):
         """Count a request in this process, whatever becomes of it.
@@ -306,8 +313,7 @@ class Peer(metaclass=PoolMeta):
         pool = Pool()
         Quota = pool.get('cooperative.trust.quota')
         super().admit_request()
-        quota = Quota.of([self.id])
-        if quota:
+        for quota in Quota.of([self.id]).values():
             quota.ask()
 
 
@@ -318,43 +324,53 @@ class Message(metaclass=PoolMeta):
     def screen(cls, database, jws):
         super().screen(database, jws)
         try:
-            _, kid = cls._signed_as(jws)
+            _, kid = signed_as(jws)
         except ProtocolError:
             # Refused by who reads it
             return
         check_closed(database, kid)
 
     @classmethod
-    def authenticate(cls, data, jws):
-        key = super().authenticate(data, jws)
-        typ, signers = cls._find_signers(jws)
-        quota = cls._quota(signers)
-        if quota:
-            _, kid = cls._signed_as(jws)
-            quota.ask(kid)
-            quota.check(len(data), kid)
-        return key
+    def authenticate(cls, arrivals):
+        super().authenticate(arrivals)
+        cls._find_quotas(arrivals)
+        if not Transaction().readonly:
+            # They asked before
+            return
+        for arrival in arrivals:
+            if arrival.quota and not arrival.problem:
+                with arrival.judged():
+                    arrival.quota.ask(arrival.kid)
+                    arrival.quota.check(len(arrival.data), arrival.kid)
 
     @classmethod
-    def _receive(cls, signers, typ, data, jws):
-        message, known = super()._receive(signers, typ, data, jws)
-        quota = cls._quota(signers)
-        if quota and not known:
-            quota.take(len(data))
-        return message, known
+    def _find_quotas(cls, arrivals):
+        pool = Pool()
+        Quota = pool.get('cooperative.trust.quota')
+        quotas = Quota.of(
+            list({s.peer for a in arrivals for s in a.signers}))
+        for arrival in arrivals:
+            arrival.quota = next((
+                    quotas[s.peer] for s in arrival.signers
+                    if s.peer in quotas), None)
 
     @classmethod
-    def _quota(cls, signers):
-        pool = Pool()
-        Quota = pool.get('cooperative.trust.quota')
-        return Quota.of([s.peer for s in signers])
+    def _admit(cls, arrival):
+        relation = super()._admit(arrival)
+        if arrival.quota:
+            arrival.quota.take(len(arrival.data))
+        return relation
 
-    @property
-    def answer_headers(self):
+    @classmethod
+    def _store(cls, arrivals):
         pool = Pool()
         Quota = pool.get('cooperative.trust.quota')
-        quota = Quota.of([self.peer.id])
-        return {
-            **super().answer_headers,
-            **(quota.headers if quota else {}),
-            }
+        super()._store(arrivals)
+        Quota.count({a.quota for a in arrivals if a.quota})
+
+    @classmethod
+    def _receive(cls, arrivals):
+        super()._receive(arrivals)
+        for arrival in arrivals:
+            if arrival.id and arrival.quota:
+                arrival.headers.update(arrival.quota.headers)

@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What comes in for somebody else is recorded and sent on, byte for byte"""
+import dataclasses
 import datetime as dt
 
 from sql import Null
@@ -11,10 +12,10 @@ from trytond.transaction import Transaction
 
 from cooperative_edi.http import RETRY, Problem
 from cooperative_edi.identity import now
-from cooperative_edi.message import Outline
 from cooperative_edi.peer import naive
+from cooperative_edi.reception import Outline
 from cooperative_edi.transaction import transact
-from trycoton.protocol import entry, envelope, seal, ubl
+from trycoton.protocol import entry, envelope, ubl
 from trycoton.protocol.promise import Promise
 
 from .log import PENDING_MAX
@@ -79,21 +80,18 @@ class Message(metaclass=PoolMeta):
         super().cancel([m for m in messages if not m.relays])
 
     @classmethod
-    def _relay_of(cls, header):
-        "Return the identity that the message only passes by, or None"
-        pool = Pool()
-        Identity = pool.get('cooperative.edi.identity')
-        if header.via and not Identity.named(header.receiver):
-            return Identity.named(header.via)
+    def _address(cls, arrival, identities):
+        header = arrival.header
+        if header.via in identities and header.receiver not in identities:
+            arrival.identity = identities[header.via]
+        else:
+            super()._address(arrival, identities)
 
     @classmethod
-    def _addressee(cls, header):
-        return cls._relay_of(header) or super()._addressee(header)
-
-    @classmethod
-    def _outline(cls, header):
-        if cls._relay_of(header):
-            if seal.is_sealed(header):
+    def _outline_of(cls, arrival):
+        header = arrival.header
+        if arrival.relayed:
+            if arrival.sealed:
                 return SEALED
             if isinstance(header, envelope.Envelope):
                 # The statements for the communities count on it
@@ -101,119 +99,187 @@ class Message(metaclass=PoolMeta):
             elif header.kind not in dict(cls.kind.selection):
                 # It is for the recipient to understand
                 return OTHER
-        return super()._outline(header)
+        return super()._outline_of(arrival)
 
     @classmethod
-    def _admit(cls, identity, peer, header):
+    def _load(cls, arrivals):
+        super()._load(arrivals)
+        for arrival in arrivals:
+            arrival.leaf = None
+        relayed = [a for a in arrivals if a.relayed]
+        if relayed:
+            cls._load_relayed(relayed)
+
+    @classmethod
+    def _load_relayed(cls, arrivals):
+        "Read by what the messages are relayed, and if the log takes them in"
         pool = Pool()
+        Agreement = pool.get('cooperative.trust.agreement')
+        Log = pool.get('cooperative.trust.log')
         Member = pool.get('cooperative.trust.member')
         Peer = pool.get('cooperative.edi.peer')
-        if header.receiver == identity.identifier:
-            return super()._admit(identity, peer, header)
-        communities = Member.active(peer)
-        if not communities:
+        identity = arrivals[0].identity
+        recipients = Peer.named(
+            identity.company.id, {a.header.receiver for a in arrivals})
+        communities = Member.communities(
+            {a.peer for a in arrivals} | set(recipients.values()))
+        agreements = Agreement.named({
+                a.header.relation for a in arrivals if a.header.relation})
+        logs = Log.search(Log.signing(identity.company.id))
+        for arrival in arrivals:
+            arrival.recipient = recipient = recipients.get(
+                arrival.header.receiver)
+            arrival.communities = communities[arrival.peer]
+            arrival.common = (
+                arrival.communities & communities.get(recipient, set()))
+            arrival.agreement = agreements.get((
+                    arrival.header.relation,
+                    frozenset([arrival.peer, recipient])))
+            arrival.log = logs[0] if logs else None
+
+    @classmethod
+    def _admit(cls, arrival):
+        if not arrival.relayed:
+            return super()._admit(arrival)
+        peer, recipient = arrival.peer, arrival.recipient
+        if not arrival.communities:
             raise Problem.suspended(peer.identifier)
-        recipient = Peer.get(identity.company.id, header.receiver)
         if not recipient:
-            problem = Problem.not_addressed(header.receiver)
+            problem = Problem.not_addressed(arrival.header.receiver)
             # Its community may be about to make it known
             problem.retry = RETRY
             raise problem
-        communities &= Member.active(recipient)
-        if not communities:
-            raise Problem.forbidden(header.receiver)
+        if not arrival.common:
+            raise Problem.forbidden(recipient.identifier)
         # A community and its member agreed when it joined
-        if not {peer, recipient} & communities:
-            cls._admit_route(identity, peer, recipient, header, communities)
-        cls._admit_load(identity)
+        if not {peer, recipient} & arrival.common:
+            cls._admit_route(arrival)
+        cls._admit_load(arrival)
 
     @classmethod
-    def _admit_route(cls, identity, peer, recipient, header, communities):
-        pool = Pool()
-        Agreement = pool.get('cooperative.trust.agreement')
+    def _admit_route(cls, arrival):
+        header, agreement = arrival.header, arrival.agreement
         if isinstance(header, envelope.Statement):
-            if not recipient.takes_from(identity):
+            if not arrival.recipient.takes_from(arrival.identity):
                 raise Problem.other_route(header.via)
             return
-        agreement = Agreement.find(peer, recipient, header.relation)
         if not agreement or agreement.state != 'agreed':
             raise Problem.no_relation(header.relation)
-        if seal.is_sealed(header) != bool(agreement.sealed):
+        if arrival.sealed != bool(agreement.sealed):
             raise Problem.other_seal(header.relation)
-        if agreement.community and agreement.community not in communities:
-            raise Problem.suspended(peer.identifier)
+        if agreement.community and agreement.community not in arrival.common:
+            raise Problem.suspended(header.sender)
 
     @classmethod
-    def _admit_load(cls, identity):
-        pool = Pool()
-        Log = pool.get('cooperative.trust.log')
-        logs = Log.search(Log.signing(identity.company.id))
-        if not logs:
+    def _admit_load(cls, arrival):
+        log = arrival.log
+        if not log:
             raise Problem('no-log', "The log is not open.")
-        log, = logs
         log.admit()
         if log.pending >= PENDING_MAX:
             raise Problem.overload(log.origin)
 
     @classmethod
-    def _store(cls, identity, peer, relation, header, *args):
-        relayed = header.receiver != identity.identifier
-        with Transaction().set_context(_relayed=relayed):
-            return super()._store(identity, peer, relation, header, *args)
+    def _follow(cls, arrivals):
+        super()._follow([a for a in arrivals if not a.relayed])
+        last = {}
+        for arrival in arrivals:
+            if not arrival.relayed:
+                continue
+            header = arrival.header
+            pair = header.sender, header.receiver
+            if pair not in last:
+                last[pair] = cls._last_of(*pair)
+            number, digest = last[pair]
+            arrival.in_sequence = (
+                (header.sequence, header.previous) == (number + 1, digest))
+            if header.sequence > number:
+                last[pair] = header.sequence, header.digest
 
     @classmethod
-    def _follow(cls, peer, header):
-        if not Transaction().context.get('_relayed'):
-            return super()._follow(peer, header)
-        last = cls.search([
-                ('company', '=', peer.company.id),
-                ('direction', '=', 'in'),
-                ('sender', '=', header.sender),
-                ('recipient', '=', header.receiver),
-                ], order=[('sequence', 'DESC')], limit=1)
-        number, digest = ((last[0].sequence, last[0].digest) if last
-            else (0, None))
-        return (header.sequence, header.previous) == (number + 1, digest)
+    def _last_of(cls, sender, recipient):
+        "Return the rank and the digest of the last message taken in"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.sequence, table.digest,
+                where=(table.company == Transaction().context['company'])
+                & (table.direction == 'in')
+                & (table.sender == sender)
+                & (table.recipient == recipient),
+                order_by=table.sequence.desc, limit=1))
+        return cursor.fetchone() or (0, None)
 
     @classmethod
-    def _receipt_status(cls):
-        if Transaction().context.get('_relayed'):
-            return 'relayed'
-        return super()._receipt_status()
+    def _arrived(cls, arrival):
+        values = super()._arrived(arrival)
+        if arrival.relayed:
+            confirmed = cls._confirmed(arrival)
+            values.update(
+                state='processed', proof_at=None,
+                confirms=confirmed.id if confirmed else None)
+        return values
 
-    def _stored(self, header):
-        super()._stored(header)
-        if Transaction().context.get('_relayed'):
-            self._relay(header)
+    @classmethod
+    def _receipt(cls, arrival):
+        receipt = super()._receipt(arrival)
+        if arrival.relayed:
+            receipt = dataclasses.replace(receipt, status='relayed')
+        return receipt
 
-    def _relay(self, header):
-        "Put the same bytes in the outbox, and the submission in the log"
+    @classmethod
+    def _store(cls, arrivals):
+        super()._store(arrivals)
+        relayed = [a for a in arrivals if a.relayed]
+        if relayed:
+            cls._relay(relayed)
+
+    @classmethod
+    def _relay(cls, arrivals):
+        "Put the same bytes in the outbox, and the submissions in the log"
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        copies = cls.create([cls._copied(a) for a in arrivals])
+        leaves = Leaf.record_event(
+            entry.SUBMISSION, [a.message for a in arrivals])
+        for arrival, copied, leaf in zip(arrivals, copies, leaves):
+            arrival.copied, arrival.leaf = copied, leaf.id
+
+    @classmethod
+    def _copied(cls, arrival):
+        "Return the values of the message as it is sent on"
         pool = Pool()
         Agreement = pool.get('cooperative.trust.agreement')
-        Leaf = pool.get('cooperative.trust.log.leaf')
-        Peer = pool.get('cooperative.edi.peer')
-        recipient = Peer.get(self.company.id, self.recipient)
-        self.__class__(
-            company=self.company, direction='out', peer=recipient,
-            sender=self.sender, recipient=self.recipient, kind=self.kind,
-            document_number=self.document_number, uuid=self.uuid,
-            created=self.created, sequence=self.sequence, data=self.data,
-            digest=self.digest, signature=self.signature, relays=self,
-            agreement=Agreement.of(self.peer, recipient, header),
-            total=_total(header),
-            state='waiting', next_attempt=naive(now())).save()
-        self.state = 'processed'
-        self.proof_at = None
-        self.confirms = self._confirmed(header)
-        self.save()
-        Leaf.record_event(entry.SUBMISSION, [self])
+        header, outline = arrival.header, arrival.outline
+        agreement = Agreement.of(arrival)
+        return {
+            'company': Transaction().context['company'],
+            'direction': 'out',
+            'peer': arrival.recipient.id,
+            'sender': header.sender,
+            'recipient': header.receiver,
+            'kind': outline.kind,
+            'document_number': outline.number,
+            'uuid': header.id,
+            'created': naive(header.created),
+            'sequence': header.sequence,
+            'data': arrival.data,
+            'digest': header.digest,
+            'signature': arrival.jws,
+            'relays': arrival.message.id,
+            'agreement': agreement.id if agreement else None,
+            'total': _total(header),
+            'state': 'waiting',
+            'next_attempt': naive(now()),
+            }
 
-    def _confirmed(self, header):
+    @classmethod
+    def _confirmed(cls, arrival):
         "Return the invoice of which the answer tells the same total"
-        answered, total = self.answers, _total(header)
+        answered, total = arrival.answers, _total(arrival.header)
         if (total and answered and answered.total == total
-                and answered.sender == self.recipient
-                and not self.search([('confirms', '=', answered.id)])):
+                and answered.sender == arrival.header.receiver
+                and not cls.search([('confirms', '=', answered.id)])):
             return answered
 
     def _acknowledged(self):
@@ -224,25 +290,34 @@ class Message(metaclass=PoolMeta):
             Leaf.record_event(entry.DELIVERY, [self])
 
     @classmethod
-    def concluded(cls, database, id_):
+    def conclude(cls, database, arrivals):
         pool = Pool(database)
         Leaf = pool.get('cooperative.trust.log.leaf')
-        result = super().concluded(database, id_)
-        leaf = transact(database, cls._submission, id_, readonly=True)
-        if not leaf:
-            return result
-        if Leaf.wait(database, leaf):
-            result['record'] = transact(
-                database, Leaf.read_record, leaf, readonly=True)
-        else:
-            result['promise'] = transact(database, Leaf.promise, leaf)
-        return result
+        super().conclude(database, arrivals)
+        leaves = {a.id: a.leaf for a in arrivals if not a.known and a.leaf}
+        if known := [a.id for a in arrivals if a.known]:
+            leaves.update(transact(
+                    database, cls._submissions, known, readonly=True))
+        if not leaves:
+            return
+        records = Leaf.records(database, list(leaves.values()))
+        for arrival in arrivals:
+            leaf = leaves.get(arrival.id)
+            if leaf in records:
+                arrival.answer['record'] = records[leaf]
+            elif leaf:
+                arrival.answer['promise'] = transact(
+                    database, Leaf.promise, leaf)
 
     @classmethod
-    def _submission(cls, id_):
-        for leaf in cls(id_).leaves:
-            if leaf.event == entry.SUBMISSION:
-                return leaf.id
+    def _submissions(cls, ids):
+        "Return the leaves of submission of the messages that have one"
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        return {l.message.id: l.id for l in Leaf.search([
+                    ('message', 'in', ids),
+                    ('event', '=', entry.SUBMISSION),
+                    ])}
 
     @classmethod
     def attend(cls, database):
@@ -320,29 +395,24 @@ class Agreement(ModelSQL, ModelView):
             ]
 
     @classmethod
-    def find(cls, sender, recipient, uuid):
-        "Return what the two agreed under that UUID, or None"
-        agreements = cls.search([
-                ('uuid', '=', uuid),
-                ['OR', [
-                        ('proposer', '=', sender.id),
-                        ('acceptor', '=', recipient.id),
-                        ], [
-                        ('proposer', '=', recipient.id),
-                        ('acceptor', '=', sender.id),
-                        ]],
-                ])
-        return agreements[0] if agreements else None
+    def named(cls, uuids):
+        "Return what was agreed under the UUIDs, by them and the two parties"
+        return {
+            (a.uuid, frozenset([a.proposer, a.acceptor])): a
+            for a in cls.search([('uuid', 'in', list(uuids))])}
 
     @classmethod
-    def of(cls, sender, recipient, header):
+    def of(cls, arrival):
         "Return the agreement of the message, with what it changes in it"
+        header = arrival.header
         if isinstance(header, envelope.Envelope):
-            return cls.find(sender, recipient, header.relation)
+            return arrival.agreement
         method = getattr(cls, '_' + header.kind.replace('-', '_'), None)
         if method:
+            sender, recipient = arrival.peer, arrival.recipient
             uuid = cls._named(header, 'relation')
-            agreement = cls.find(sender, recipient, uuid)
+            agreement = cls.named([uuid]).get(
+                (uuid, frozenset([sender, recipient])))
             return method(agreement, sender, recipient, header)
 
     @classmethod
@@ -397,7 +467,22 @@ class Leaf(metaclass=PoolMeta):
 
     @classmethod
     def read_record(cls, leaf):
-        return cls(leaf).record.to_json()
+        return cls.read_records([leaf])[leaf]
+
+    @classmethod
+    def read_records(cls, leaves):
+        leaves = cls.browse(leaves)
+        return {
+            leaf.id: leaf.record_of(proof).to_json()
+            for leaf, proof in zip(leaves, cls.proofs(leaves))}
+
+    @classmethod
+    def records(cls, database, leaves):
+        "Lead or wait, and return the records of those that have their place"
+        placed = cls.wait(database, *leaves)
+        if not placed:
+            return {}
+        return transact(database, cls.read_records, placed, readonly=True)
 
     @classmethod
     def promise(cls, leaf):

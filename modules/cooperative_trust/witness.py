@@ -707,17 +707,27 @@ class Checkpoint(metaclass=PoolMeta):
 class Leaf(metaclass=PoolMeta):
     __name__ = 'cooperative.trust.log.leaf'
 
-    @property
-    def checkpoint(self):
-        "The last witnessed checkpoint, if it covers the leaf"
+    @classmethod
+    def checkpoints(cls, leaves):
+        "Return the last witnessed checkpoint for those that it covers"
         pool = Pool()
         Quorum = pool.get('cooperative.trust.quorum')
+        logs = {leaf.log for leaf in leaves}
         # Most are asked for at once: then nobody can have witnessed them
-        if Quorum.covers(self.log, self.index):
-            witnessed = Quorum.last(self.log, self.communities)
-            if witnessed and witnessed.size > self.index:
-                return witnessed
-        return super().checkpoint
+        witnessed = {
+            log for log in logs
+            if Quorum.covers(log, min(l.index for l in leaves))}
+        return [
+            (leaf.log in witnessed and leaf.witnessed_checkpoint) or checkpoint
+            for leaf, checkpoint in zip(leaves, super().checkpoints(leaves))]
+
+    @property
+    def witnessed_checkpoint(self):
+        pool = Pool()
+        Quorum = pool.get('cooperative.trust.quorum')
+        witnessed = Quorum.last(self.log, self.communities)
+        if witnessed and witnessed.size > self.index:
+            return witnessed
 
     @property
     def communities(self):

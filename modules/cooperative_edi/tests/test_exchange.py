@@ -520,15 +520,15 @@ class ExchangeTestCase(InstancesTestCase):
         self.meet(self.anne, clara)
         for _ in range(2):
             self.propose(self.anne, clara)
-        receive = clara.get('message').receive
-        refused = []
+        read = clara.get('message')._read_envelope
+        refused = set()
 
-        def refuse(data, jws):
-            if not refused:
-                refused.append(data)
+        def refuse(arrival):
+            if refused <= {arrival.data}:
+                refused.add(arrival.data)
                 raise Problem.malformed(ValueError("strange"))
-            return receive(data, jws)
-        with patch.object(clara.get('message'), 'receive', refuse):
+            return read(arrival)
+        with patch.object(clara.get('message'), '_read_envelope', refuse):
             self.round(clara)
         states = self.read(self.anne, 'state', 'error', direction='out')
         self.assertEqual([s for s, _ in states], ['failed', 'sent'])

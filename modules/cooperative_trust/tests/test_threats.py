@@ -19,7 +19,7 @@ from trytond.pool import Pool
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
-from cooperative_edi import client, courier, routes
+from cooperative_edi import client, courier, reception
 from cooperative_edi.transaction import transact
 from cooperative_trust import quota
 from trycoton.protocol import canonical, signature
@@ -171,7 +171,7 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         message = self.seller.invoice(BUYER, self.relation)
         for _ in range(30):  # more than are written one by one
             self.post(self.seller, message)
-        with patch.object(routes, 'transact') as do, \
+        with patch.object(reception, 'transact') as do, \
                 patch('cooperative_edi.refusal.transact') as count:
             self.assertEqual(
                 self.post(self.seller, message).status_code, 429)
@@ -264,8 +264,9 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         # The header claims the key of the member
         claimed = '.'.join([*good.split('.')[:2], forged.split('.')[2]])
         rows = self.rows()
+        Message = Pool(self.db_name).get('cooperative.edi.message')
         with patch.object(
-                    routes, '_receive',
+                    Message, 'receive_all',
                     side_effect=AssertionError("held")), \
                 self.cheaply(2):
             for jws in ['', 'x', good[:-1], forged, claimed]:
