@@ -259,7 +259,7 @@ class Message(metaclass=PoolMeta):
         Leaf = pool.get('cooperative.trust.log.leaf')
         super()._relay(arrivals)
         Leaf.record_event(entry.CONSIGNMENT, [
-                a.copied for a in arrivals if not a.copied.url])
+                a.copied for a in arrivals if not a.recipient.endpoint])
 
     def postpone(self, error, wanted=0):
         with Transaction().set_context(_failure=entry.UNREACHABLE):
