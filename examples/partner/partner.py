@@ -322,12 +322,21 @@ class Partner:
         said = message.read(data)
         if said.typ != header['typ']:
             raise Refused("signed for something else", 'signature', 401)
-        self._check_kind(said)
         if said.header['receiver'] != self.identifier:
             raise Refused("not for us", 'not-addressed', 404)
-        sender = said.header['sender']
-        if sender not in {p['identifier'] for p in signers}:
+        if said.header['sender'] not in {p['identifier'] for p in signers}:
             raise Refused("not the key of the sender", 'not-sender', 403)
+        try:
+            return self._admit(said, jws)
+        except Refused as exception:
+            if exception.name not in web.RETRY:
+                self._decline(said, exception)
+            raise
+
+    def _admit(self, said, jws):
+        "Store what its sender has really signed, once"
+        self._check_kind(said)
+        sender = said.header['sender']
         with self.store.transaction():
             for row in self.store.messages(
                     direction='in', peer=sender, id=said.header['id']):
@@ -339,6 +348,16 @@ class Partner:
                 return False, row
         return True, {
             'receipt': row['receipt'], 'signature': row['receipt_signature']}
+
+    def _decline(self, said, exception):
+        "Sign that we do not take the message: who relays it proves it so"
+        refusal = canonical.dump({
+                'message': said.header['id'], 'digest': said.digest,
+                'receiver': self.identifier, 'time': canonical.now(),
+                'problem': exception.name, 'text': str(exception),
+                'checkpoint': None})
+        exception.refusal = refusal.decode()
+        exception.signature = self.key.sign(refusal, 'trycoton-refusal')
 
     def _check_kind(self, said):
         "Refuse what we would not understand"
@@ -440,11 +459,23 @@ class Partner:
                 if (event['event'], event['message'], event['digest']) != (
                         name, row['id'], row['digest']):
                     raise Refused("the record of another message")
+                if event['reason'] and event['receipt']:
+                    self._check_refusal(event)
                 kept[name] = record
                 if event['reason']:
                     self.store.change(row, error=' '.join(
                             filter(None, [event['reason'], event['text']])))
         self.store.change(row, records=json.dumps(kept))
+
+    def _check_refusal(self, event):
+        "Check that the recipient itself has refused the message"
+        refusal = event['receipt'].encode()
+        key.verify(refusal, event['signature'], 'trycoton-refusal',
+            key.valid(self.peer(event['recipient'])['keys']))
+        said = canonical.load(refusal)
+        if (said['message'], said['digest'], said['receiver']) != (
+                event['message'], event['digest'], event['recipient']):
+            raise Refused("the refusal of another message")
 
     # Watching the logs
 

@@ -59,7 +59,9 @@ class Certificate(Report):
                 {'title': words.title(m), 'lines': words.lines(m)}
                 for m in read.messages],
             'keys': list(map(words.key, read.keys)),
-            'logs': list(map(words.log, read.logs)) or [_('no_log')],
+            'logs': [
+                *(map(words.log, read.logs) if read.logs else [_('no_log')]),
+                *map(words.policy, read.policies)],
             'options': ' '.join(f'--key {k}' for k in trusted),
             'result': _(f'result_{read.report.status}'),
             'checks': words.checks(read.report.checks),
@@ -130,7 +132,12 @@ class _Words:
         lines.append((_('written'), self.time(message.created)))
         for event in message.events:
             lines += self.event(event)
-        if message.receipt:
+        if message.refusal:
+            refusal = message.refusal
+            lines.append((_('refusal'), ' – '.join(filter(None, [
+                                self.time(refusal.time), refusal.problem,
+                                refusal.text]))))
+        elif message.receipt:
             lines.append((_('receipt'), self.time(message.receipt)))
         elif not message.events:
             lines.append((_('receipt'), _('none')))
@@ -149,7 +156,9 @@ class _Words:
     def event(self, event):
         "Return the lines of a record of the trust party"
         reason = event.reason
-        if reason in entry.FAILURES:
+        if event.event == entry.FAILURE and event.signed:
+            reason = gettext('cooperative_edi.msg_failure_refused_signed')
+        elif reason in entry.FAILURES:
             reason = gettext(
                 f"cooperative_edi.msg_failure_{reason.replace('-', '_')}")
         what = ' – '.join(filter(
@@ -192,3 +201,12 @@ class _Words:
     def log(self, vkey):
         verifier = Verifier.from_vkey(vkey)
         return _('log', origin=verifier.name, vkey=vkey)
+
+    def policy(self, told):
+        "Return what a community tells of the witnesses of the logs"
+        if not told.quorum:
+            return _('policy_none', community=self.party(told.community),
+                version=told.version)
+        return _('policy', community=self.party(told.community),
+            version=told.version, quorum=told.quorum,
+            count=len(told.witnesses), names=', '.join(told.witnesses))

@@ -21,6 +21,7 @@ from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
 from trycoton.protocol.receipt import Receipt
 
 from . import courier, rules
+from .column import Bytes
 from .exceptions import (
     DocumentHeld, DocumentParked, DocumentRefused, RelationMissingError)
 from .http import Problem
@@ -127,7 +128,7 @@ class Message(Workflow, ModelSQL, ModelView):
                     ['checking', 'held', 'failed', 'cancelled'])),
             },
         help="The document that is signed once it has been checked.")
-    data = fields.Binary("Message", readonly=True,
+    data = Bytes("Message", readonly=True,
         filename='filename',
         states={
             'required': Eval('state').in_(SIGNED_STATES),
@@ -142,7 +143,7 @@ class Message(Workflow, ModelSQL, ModelView):
         states={
             'required': Eval('state').in_(SIGNED_STATES),
             })
-    receipt = fields.Binary("Receipt", readonly=True,
+    receipt = Bytes("Receipt", readonly=True,
         help="What the other instance signed once it had stored the message.")
     receipt_signature = fields.Text("Receipt Signature", readonly=True)
     relay_receipt = fields.Binary("Receipt of the Trust Party", readonly=True)

@@ -115,7 +115,10 @@ class Arrival:
     def judged(self):
         "Keep the Problem for which the message is refused"
         try:
-            yield
+            try:
+                yield
+            except ProtocolError as exception:
+                raise Problem.malformed(exception) from exception
         except Problem as problem:
             if self.signers:
                 problem.peer = problem.peer or self.signers[0].peer
@@ -324,10 +327,7 @@ class Message(metaclass=PoolMeta):
         "Read the envelope, the signature of which is verified"
         if arrival.header:
             return
-        try:
-            header = envelope.parse(arrival.data)
-        except ProtocolError as exception:
-            raise Problem.malformed(exception) from exception
+        header = envelope.parse(arrival.data)
         if header.typ != arrival.typ:
             raise Problem.signature(
                 Rejected("The signature is for something else."))
@@ -345,10 +345,8 @@ class Message(metaclass=PoolMeta):
             with arrival.judged():
                 cls._address(arrival, identities)
                 arrival.signer = arrival.find_signer()
-                try:
+                if not arrival.outline:
                     arrival.outline = cls._outline_of(arrival)
-                except ProtocolError as exception:
-                    raise Problem.malformed(exception) from exception
 
     @classmethod
     def _address(cls, arrival, identities):

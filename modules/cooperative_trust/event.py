@@ -194,7 +194,20 @@ class Leaf(metaclass=PoolMeta):
     def _evidence_signature(self):
         if self.rejection:
             return self.rejection.signature
+        if self.is_refusal:
+            return self.message.refusal_signature
         return super()._evidence_signature()
+
+    def _evidence_receipt(self):
+        if self.is_refusal:
+            return bytes(self.message.refusal).decode()
+        return super()._evidence_receipt()
+
+    @property
+    def is_refusal(self):
+        "Tell if the recipient has signed that it does not take the message"
+        return self.reason == entry.REFUSED and bool(
+            self.message and self.message.refusal)
 
     @classmethod
     def find(cls, uuid, peer):
@@ -259,7 +272,7 @@ class Message(metaclass=PoolMeta):
         Leaf = pool.get('cooperative.trust.log.leaf')
         super()._relay(arrivals)
         Leaf.record_event(entry.CONSIGNMENT, [
-                a.copied for a in arrivals if not a.copied.url])
+                a.copied for a in arrivals if not a.recipient.endpoint])
 
     def postpone(self, error, wanted=0):
         with Transaction().set_context(_failure=entry.UNREACHABLE):

@@ -39,7 +39,7 @@ DIGITS = 6
 PROTECTED = {
     'uuid', 'licence', 'confirmation', 'held', 'released', 'refunded',
     'remaining', 'to_seller', 'to_buyer', 'award', 'award_signature',
-    'state'}
+    'award_notice', 'state'}
 # What is agreed before anything happens
 AGREED = {'company', 'custodian', 'buyer', 'seller', 'amount', 'currency'}
 

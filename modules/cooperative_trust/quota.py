@@ -211,19 +211,17 @@ class Quota(ModelSQL, ModelView):
     @property
     def meters(self):
         "The meters of messages and of bytes"
+        factor = COMMUNITY if self.peer.kind == 'community' else 1
+        messages, size = self.messages, self.size
+        if messages is None:
+            messages = factor * config.getint(
+                'cooperative', 'quota_messages', default=600)
+        if size is None:
+            size = factor * config.getint(
+                'cooperative', 'quota_size', default=200)
         return (
-            Meter(self._limit('messages', 600), MINUTE, self.messages_at),
-            Meter(
-                self._limit('size', 200) * MEGABYTE, DAY, self.size_at))
-
-    def _limit(self, name, default):
-        limit = getattr(self, name)
-        if limit is None:
-            limit = config.getint(
-                'cooperative', f'quota_{name}', default=default)
-            if self.peer.kind == 'community':
-                limit *= COMMUNITY
-        return limit
+            Meter(messages, MINUTE, self.messages_at),
+            Meter(size * MEGABYTE, DAY, self.size_at))
 
     @property
     def headers(self):
@@ -242,19 +240,14 @@ class Quota(ModelSQL, ModelView):
                 meter.left(name, time_) for meter, name, unit in parts),
             }
 
-    def check(self, size, kid=None):
-        "Raise Problem if a message of the size would be more than is left"
+    def take(self, size, kid=None):
+        """Take the message of the size from what is left, to be counted then.
+        Raise Problem if it is more."""
         time_ = time.time()
         messages, bytes_ = self.meters
         seconds = max(messages.wait(1, time_), bytes_.wait(size, time_))
         if seconds:
             self._refuse(seconds, kid)
-
-    def take(self, size):
-        "Take the message of the size from what is left, to be counted then"
-        self.check(size)
-        time_ = time.time()
-        messages, bytes_ = self.meters
         self.messages_at = messages.take(1, time_).at
         self.size_at = bytes_.take(size, time_).at
 
@@ -341,7 +334,7 @@ class Message(metaclass=PoolMeta):
             if arrival.quota and not arrival.problem:
                 with arrival.judged():
                     arrival.quota.ask(arrival.kid)
-                    arrival.quota.check(len(arrival.data), arrival.kid)
+                    arrival.quota.take(len(arrival.data), arrival.kid)
 
     @classmethod
     def _find_quotas(cls, arrivals):

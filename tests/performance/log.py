@@ -34,7 +34,6 @@ NAME = 'trust'
 CLIENTS = 48
 RATE = 300
 SECONDS = 60
-SIZE = 4096
 ROUNDS = 4
 LEAVES = [10_000, 100_000, 1_000_000, 10_000_000]
 
@@ -53,6 +52,7 @@ class Party:
         self.community = Community(COMMUNITY)
         self.members = [
             Member(f'0225:732829320_{i}') for i in range(10, 10 + CLIENTS)]
+        self.buyer = Member(BUYER)
         self.vkey = self.run('open', stdin=json.dumps(
                 [COMMUNITY, self.community.key.public.to_jwk()])).strip()
 
@@ -80,25 +80,41 @@ class Party:
         self.server.wait()
 
     def publish(self):
-        data = self.community.directory(
-            Member(BUYER).participant(),
-            *[m.participant() for m in self.members]).to_bytes()
+        "Have the trust party know the members, who can be reached"
+        data = self.community.directory(*[
+                m.participant(endpoint='http://127.0.0.1:9/cooperative')
+                for m in [self.buyer, *self.members]]).to_bytes()
+        self.post('trust/directories', data,
+            self.community.sign(data, signature.DIRECTORY))
+
+    def agree(self):
+        "Have the members agree with the buyer that they may trade"
+        for member in self.members:
+            member.relation = str(uuid.uuid4())
+            for writer, reader, kind, body in [
+                    (member, self.buyer, 'relation-proposal', {
+                            'relation': member.relation,
+                            'community': COMMUNITY, 'trust_party': TRUST,
+                            'replaces': None, 'sealed': None}),
+                    (self.buyer, member, 'relation-answer', {
+                            'relation': member.relation, 'agreed': True,
+                            'reason': None, 'sealed': None}),
+                    ]:
+                _, data, headers = written(
+                    writer, writer.statement(reader.identifier, kind, body))
+                self.post('edi/messages', data, headers)
+
+    def post(self, path, data, headers):
         connection = http.client.HTTPConnection('127.0.0.1', self.port)
         connection.request(
-            'POST', f'/{NAME}/cooperative/trust/directories', data,
-            self.community.sign(data, signature.DIRECTORY))
+            'POST', f'/{NAME}/cooperative/{path}', data, headers)
         response = connection.getresponse()
-        assert response.status == 200, response.read()
+        assert response.status < 300, response.read()
+        connection.close()
 
     def write(self, member):
-        "Return the bytes of a message of 4 kB, with its signature"
-        message = member.statement(BUYER, 'relation-proposal', {
-                'relation': str(uuid.uuid4()), 'community': COMMUNITY,
-                'trust_party': TRUST, 'replaces': None,
-                'text': 'x' * (SIZE - 600)})
-        member.sequences[BUYER] = message.sequence, message.digest
-        data = message.to_bytes()
-        return message.id, data, member.sign(data, message.typ)
+        "Return the bytes of an invoice of 4 kB, with its signature"
+        return written(member, member.invoice(BUYER, member.relation))
 
     def submit(self, messages, path, rate=None):
         """Return the seconds that each takes, the answers, and the seconds
@@ -132,6 +148,13 @@ class Party:
         for thread in threads:
             thread.join()
         return times, answers, time.perf_counter() - begin
+
+
+def written(member, message):
+    "Return the id and the bytes of the message, with its signature"
+    member.sequences[message.receiver] = message.sequence, message.digest
+    data = message.to_bytes()
+    return message.id, data, member.sign(data, message.typ)
 
 
 def percentile(times, part):
@@ -236,6 +259,7 @@ def main(argv=()):
         party.start()
         try:
             party.publish()
+            party.agree()
             submissions(party, options.seconds, options.rate)
             saturated(party, options.count)
         finally:

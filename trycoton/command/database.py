@@ -76,9 +76,18 @@ def install(uri, folder, name, modules, values):
 
     Again after it was interrupted, it completes what it began."""
     _configure(uri, folder)
-    _activate(name, ['ir', 'res', *modules], new=True)
+    for part in [['ir', 'res'], modules]:
+        _activate(name, part, new=True)
+        # Without, PostgreSQL looks for the keys of each table in loops
+        # inside loops: it knows nothing of what a transaction has made
+        _transaction(_analyse, name=name)
     _transaction(
         _install, set(modules), values, name=name, lock=_locked(modules))
+
+
+def _analyse():
+    from trytond.transaction import Transaction
+    Transaction().connection.cursor().execute('ANALYZE')
 
 
 def _install(modules, values):

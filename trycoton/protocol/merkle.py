@@ -37,6 +37,20 @@ def root(hashes):
     return frontier.root
 
 
+def perfect_root(hashes):
+    """Return the root of the tree over 2 ** n leaf hashes
+
+    As root, but in a quarter of the time; raise Malformed.
+    """
+    hashes = list(hashes)
+    check_hashes(hashes)
+    if not hashes or len(hashes) & len(hashes) - 1:
+        raise Malformed("The tree is not perfect.")
+    while len(hashes) > 1:
+        hashes = list(map(node_hash, hashes[::2], hashes[1::2]))
+    return hashes[0]
+
+
 class Frontier:
     """What a log must remember to append: O(log n) hashes
 

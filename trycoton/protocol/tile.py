@@ -145,5 +145,6 @@ def node_getter(hashes):
     """
     def node(level, index):
         level, height = divmod(level, HEIGHT)
-        return merkle.root(hashes(level, index << height, 1 << height))
+        return merkle.perfect_root(
+            hashes(level, index << height, 1 << height))
     return node

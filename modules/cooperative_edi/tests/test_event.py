@@ -22,7 +22,7 @@ from trycoton.protocol import canonical, entry, envelope, evidence, signature
 from trycoton.protocol.descriptor import Descriptor
 from trycoton.protocol.note import NoteSigner
 from trycoton.protocol.policy import Policy
-from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.receipt import Receipt, Refusal
 from trycoton.protocol.signature import SigningKey
 from trycoton.protocol.tests.test_evidence import Log
 
@@ -98,6 +98,24 @@ class EventTestCase(unittest.TestCase):
             records[event] = self.log.record(
                 said, event, now(), **values).to_json()
         return records
+
+    def refusal(self, refused, other=None, **values):
+        "Return what the recipient signs of its refusal, and the signature"
+        other = other or self.them
+        data = Refusal(**{
+                'message': refused.uuid, 'digest': refused.digest,
+                'receiver': THEM, 'time': now(), 'problem': 'suspended',
+                'text': "Not from you.", **values}).to_bytes()
+        return data.decode(), signature.sign(
+            data, signature.REFUSAL, other.key)
+
+    def refused(self, message, refusal=(None, None)):
+        "Return the record by which the trust party says who refused it"
+        receipt, jws = refusal
+        return {'delivery-failure': self.log.record(
+                envelope.parse(bytes(message.data)), 'delivery-failure',
+                now(), jws, receipt, reason='refused', text="No."
+                ).to_json()}
 
     def keep(self, message, records):
         "Have the member fetch the records"
@@ -190,6 +208,85 @@ class EventTestCase(unittest.TestCase):
         self.assertEqual(
             (event.event, event.reason), ('submission-rejection', 'suspended'))
         self.assertIsNone(message.failure)
+
+    @with_transaction()
+    def test_refused(self):
+        "Test a signed refusal of the recipient is told from an unsigned one"
+        Message = Pool().get('cooperative.edi.message')
+        self.set_up()
+        for signed, words in [
+                (True, "sous sa signature"),
+                (False, "selon le seul tiers de confiance")]:
+            message = Message.send(
+                self.relation, invoice(US, THEM, f'F{signed}'))
+            self.take(message, 'submission')
+            message = self.keep(message, self.refused(
+                    message, *[self.refusal(message)] if signed else []))
+            event, = message.events
+            self.assertEqual(event.signed, signed)
+            self.assertEqual(message.failure, 'refused')
+            self.assertIn(words, message.error)
+            with self.sources():
+                report = evidence.verify(Message.evidence([message]))
+            self.assertNotEqual(report.status, evidence.REFUSED)
+            self.assertEqual(
+                'refusal' in [c.name for c in report.checks], signed)
+
+    @with_transaction()
+    def test_refusal_invented(self):
+        "Test a trust party that invents a refusal is caught"
+        Alarm = Pool().get('cooperative.edi.alarm')
+        message = self.set_up()
+        self.take(message, 'submission')
+        forger = Other(THEM)
+        known = self.them.key
+        for count, refusal in enumerate([
+                self.refusal(message, digest='0' * 64),
+                self.refusal(message, receiver=THIRD),
+                (self.refusal(message)[0], self.refusal(
+                        message, text="Yes.")[1])], 1):
+            message = self.keep(message, self.refused(message, refusal))
+            self.assertFalse(message.events)
+            self.assertEqual(
+                Alarm.search_count([('kind', '=', 'record')]), count)
+        # By a key that may be on its way: not kept, and no alarm yet
+        self.assertNotEqual(forger.key.kid, known.kid)
+        message = self.keep(
+            message, self.refused(message, self.refusal(message, forger)))
+        self.assertFalse(message.events)
+
+    @with_transaction()
+    def test_refused_directly(self):
+        "Test the signed refusal of who was sent the message is evidence"
+        Message = Pool().get('cooperative.edi.message')
+        self.set_up()
+        self.relation = create_relation(self.identity, self.them)
+        problem = {
+            'type': 'https://trycoton.org/problems/suspended',
+            'title': "No.", 'status': 403}
+        for number, (refusal, kept) in enumerate([
+                (self.refusal, True),
+                (lambda m: self.refusal(m, Other(THEM)), False),
+                (lambda m: self.refusal(m, message=self.relation.uuid),
+                    False),
+                (lambda m: ('{}', 'x'), False),
+                (lambda m: (1, 2), False)]):
+            message = Message.send(
+                self.relation, invoice(US, THEM, f'F{number}'))
+            text, jws = refusal(message)
+            self.post(message, 403, {
+                    **problem, 'refusal': text, 'signature': jws})
+            message = Message(message.id)
+            self.assertEqual(message.state, 'failed')
+            self.assertEqual(bool(message.refusal), kept)
+            self.assertEqual(bool(message.refusal_signature), kept)
+            if kept:
+                with self.sources():
+                    report = evidence.verify(Message.evidence([message]))
+                self.assertIn('refusal', [c.name for c in report.checks])
+                self.assertEqual(
+                    [c for c in report.checks
+                        if not c.ok and c.name not in evidence.TRUST], [])
 
     @with_transaction()
     def test_false_record(self):

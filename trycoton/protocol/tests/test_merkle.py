@@ -72,6 +72,21 @@ class MerkleTestCase(unittest.TestCase):
             with self.subTest(size=size):
                 self.assertEqual(merkle.root(leaves[:size]).hex(), root)
 
+    def test_perfect_root(self):
+        "Test the faster way to the same root, where there is one"
+        leaves = [merkle.leaf_hash(b'%d' % i) for i in range(64)]
+        for size in range(65):
+            with self.subTest(size=size):
+                if size and not size & size - 1:
+                    self.assertEqual(
+                        merkle.perfect_root(leaves[:size]),
+                        merkle.root(leaves[:size]))
+                else:
+                    with self.assertRaises(Malformed):
+                        merkle.perfect_root(leaves[:size])
+        with self.assertRaises(Malformed):
+            merkle.perfect_root([b'short'])
+
     def test_frontier(self):
         "Test appending gives every root and every node"
         frontier, nodes = merkle.Frontier(), {}

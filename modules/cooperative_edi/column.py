@@ -1,0 +1,16 @@
+# This file is part of TryCoTon.  The COPYRIGHT file at the top level of
+# this repository contains the full copyright notices and license terms.
+"Fields that only differ by how they are written"
+from trytond.model import fields
+
+
+class Bytes(fields.Binary):
+    """Bytes that are written with the rest of their row
+
+    Tryton sets a binary field by an UPDATE of its own, after the INSERT, for
+    the sake of those that it keeps in files.
+    """
+
+    @property
+    def set(self):
+        raise AttributeError('set')
