@@ -45,7 +45,7 @@ class Community(metaclass=PoolMeta):
     __name__ = 'cooperative.community'
 
     quorum = fields.Integer(
-        "Quorum",
+        "Quorum of Witnesses",
         domain=[
             ['OR',
                 ('quorum', '=', None),

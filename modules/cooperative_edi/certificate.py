@@ -1,6 +1,8 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """The certificate: what an evidence file proves, for people"""
+from collections import Counter
+
 from trytond.i18n import gettext
 from trytond.pool import Pool
 from trytond.report import Report
@@ -62,9 +64,7 @@ class Certificate(Report):
                 *map(words.policy, read.policies)],
             'options': ' '.join(f'--key {k}' for k in trusted),
             'result': _(f'result_{read.report.status}'),
-            'checks': [
-                f"{'✓' if c.ok else '?'} {c.text}"
-                for c in read.report.checks],
+            'checks': words.checks(read.report.checks),
             }
 
     @classmethod
@@ -172,6 +172,19 @@ class _Words:
         return [
             (_(f"event_{event.event.replace('-', '_')}"), what),
             ('', proof)]
+
+    def checks(self, checks):
+        "Return what was checked, of each kind how many times"
+        counts = Counter(
+            ('record' if c.name in entry.EVENTS else c.name, c.ok)
+            for c in checks)
+        lines = []
+        for (name, ok), count in counts.items():
+            text = _(f'check_{name}')
+            lines.append(
+                '✓ ' + _('counted', text=text, count=count) if ok else
+                '? ' + _('open', text=text, count=count))
+        return lines
 
     def key(self, key):
         party = self.party(key.identifier)

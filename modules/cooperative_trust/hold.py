@@ -266,6 +266,13 @@ class Hold(Workflow, ModelSQL, ModelView):
         return Transaction().context.get('company')
 
     @classmethod
+    def default_currency(cls):
+        pool = Pool()
+        Company = pool.get('company.company')
+        if company := cls.default_company():
+            return Company(company).currency.id
+
+    @classmethod
     def default_uuid(cls):
         return str(uuid.uuid4())
 

@@ -1,6 +1,8 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What is written in each language, from the translations of our modules."""
+import functools
+
 import polib
 
 from trycoton.command.template import MODULES, ROOT
@@ -10,6 +12,7 @@ OURS = sorted({
         if m.startswith('cooperative_')})
 
 
+@functools.cache
 def _entries(module):
     return polib.pofile(
         str(ROOT / 'modules' / module / 'locale' / 'fr.po'))
@@ -37,6 +40,7 @@ def _entry(module, context, text=None):
     return entry
 
 
+@functools.cache
 def foreign(language):
     "Return the texts that are not of the language, en or fr"
     english, french = set(), set()

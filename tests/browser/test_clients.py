@@ -6,6 +6,7 @@ With the environment variable TRYCOTON_SCREENSHOTS the pictures of the
 screens are left in the folder that it names, doc/images for those of the
 documentation; stage.py tells about TRYCOTON_DEMO."""
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -226,6 +227,7 @@ class WebTestCase(ClientTestCase):
         self.assertEqual(set(menus()) - opened, set())
 
 
+@functools.cache
 def _items():
     "Return what opens each menu and its parent, by module and identifier"
     items = {}

@@ -8,6 +8,7 @@ verifier key of the log."""
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from tests.performance import postgresql
+from tests.scenarios.postgresql import Backend
 from trycoton.command import instance, template
 from trycoton.command.demo.world import free_port
 from trycoton.command.server import Server
@@ -27,16 +28,16 @@ IDENTIFIER = '0225:833555675'
 class TrustParty:
     "The processes of a trust party, each with its configuration"
 
-    def __init__(self, folder, uri, community, processes=2, **options):
+    def __init__(self, folder, server, community, processes=2, **options):
         self.folder = Path(folder)
         self.mirror = self.folder / 'mirror'
         self.mirror.mkdir()
-        postgresql.execute(uri, f'CREATE DATABASE {NAME}')
-        postgresql.install(uri, folder, NAME, 'trust')
+        Backend(server).make(folder, NAME, 'trust', {
+                'company': NAME, 'password': secrets.token_urlsafe()})
         options.setdefault('log_mirror', str(self.mirror))
         key = Fernet.generate_key().decode()
         self.servers = [
-            self._configure(uri, self.folder / str(i), key, options)
+            self._configure(server.uri, self.folder / str(i), key, options)
             for i in range(processes)]
         process = subprocess.run(
             [sys.executable, '-m', 'tests.faults.log_party', NAME],

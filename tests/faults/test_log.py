@@ -52,7 +52,7 @@ class LogTestCase(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         cls.community = Community(COMMUNITY)
         cls.party = TrustParty(
-            folder, server.uri,
+            folder, server,
             [COMMUNITY, cls.community.key.public.to_jwk()])
         cls.addClassCleanup(cls.party.stop)
         cls.verifier = Verifier.from_vkey(cls.party.vkey)

@@ -26,17 +26,22 @@ class Backend:
             instance.path.mkdir(parents=True)
             _write_config(instance, specification)
             self._set_uri(instance)
-            source = self.template(folder, specification.role)
-            self._execute(
-                f'CREATE DATABASE "{specification.name}" '
-                f'TEMPLATE "{source}"')
-            template.run({
-                    'action': 'adopt',
-                    'uri': self.server.uri,
-                    'folder': str(instance.path),
-                    'name': specification.name,
-                    'values': dataclasses.asdict(specification),
-                    })
+            self.make(
+                instance.path, specification.name, specification.role,
+                dataclasses.asdict(specification))
+
+    def make(self, folder, name, role, values):
+        """Make the database of that name and role.
+        folder is the one of its files; values are those of personalise."""
+        source = self.template(folder, role)
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+        template.run({
+                'action': 'adopt',
+                'uri': self.server.uri,
+                'folder': str(folder),
+                'name': name,
+                'values': values,
+                })
 
     def _set_uri(self, instance):
         config = configparser.ConfigParser(interpolation=None)
@@ -52,24 +57,27 @@ class Backend:
         if modules not in self.templates:
             name = self.templates[modules] = f'template_{role}'
             path = template.cache() / f'{template.key(modules)}.dump'
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._execute(f'CREATE DATABASE "{name}"')
-            if path.exists():
-                self._run('pg_restore', '-d', name, path)
-            else:
-                template.run({
-                        'action': 'install',
-                        'uri': self.server.uri,
-                        'folder': str(folder),
-                        'name': name,
-                        'modules': modules,
-                        'values': {
-                            'company': "Template", 'password': 'template'},
-                        })
-                self._keep(name, path)
+            with template._lock(path.with_suffix('.lock')):
+                if path.exists():
+                    self._run('pg_restore', '-d', name, path)
+                else:
+                    self._install(folder, name, modules)
+                    self._keep(name, path)
         return self.templates[modules]
 
+    def _install(self, folder, name, modules):
+        template.run({
+                'action': 'install',
+                'uri': self.server.uri,
+                'folder': str(folder),
+                'name': name,
+                'modules': modules,
+                'values': {'company': "Template", 'password': 'template'},
+                })
+
     def _keep(self, name, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f'.{os.getpid()}')
         self._run('pg_dump', '-Fc', '-f', part, name)
         os.replace(part, path)

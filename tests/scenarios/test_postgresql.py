@@ -1,8 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"""The scenarios on PostgreSQL: some, as its databases take minutes to be
-made, all with TRYCOTON_SCENARIOS=all, or none with TRYCOTON_SCENARIOS=sqlite
-"""
+"""The scenarios on PostgreSQL, through the trust party: directly as well with
+TRYCOTON_SCENARIOS=all, or none with TRYCOTON_SCENARIOS=sqlite"""
 import os
 import sys
 import unittest
@@ -11,7 +10,6 @@ from . import case
 from .postgresql import open_backend
 
 WISH = os.environ.get('TRYCOTON_SCENARIOS')
-SOME = {'order', 'despatch', 'invoice', 'payment'}
 
 
 class PostgreSQLTestCase(case.ScenarioTestCase):
@@ -28,8 +26,4 @@ class PostgreSQLTestCase(case.ScenarioTestCase):
         return backend
 
 
-if WISH == 'all':
-    PostgreSQLTestCase.add_all()
-else:
-    PostgreSQLTestCase.add_all(
-        lambda name, route: name in SOME and route == 'trust')
+PostgreSQLTestCase.add_all(case.ROUTES if WISH == 'all' else ['trust'])

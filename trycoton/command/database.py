@@ -76,9 +76,18 @@ def install(uri, folder, name, modules, values):
 
     Again after it was interrupted, it completes what it began."""
     _configure(uri, folder)
-    _activate(name, ['ir', 'res', *modules], new=True)
+    for part in [['ir', 'res'], modules]:
+        _activate(name, part, new=True)
+        # Without, PostgreSQL looks for the keys of each table in loops
+        # inside loops: it knows nothing of what a transaction has made
+        _transaction(_analyse, name=name)
     _transaction(
         _install, set(modules), values, name=name, lock=_locked(modules))
+
+
+def _analyse():
+    from trytond.transaction import Transaction
+    Transaction().connection.cursor().execute('ANALYZE')
 
 
 def _install(modules, values):
@@ -531,6 +540,10 @@ def _personalise(values):
     admin.save()
     with Transaction().set_context(company=company.id):
         _party(company.party, values, language)
+        # What is printed for those who say no other language
+        configuration = pool.get('party.configuration')(1)
+        configuration.party_lang = language
+        configuration.save()
         if values.get('iban'):
             _bank_account(company, values)
         _users(values.get('users') or [])

@@ -233,7 +233,9 @@ class DealTestCase(unittest.TestCase):
         configure()
         # The one before may have had other modules
         drop_db()
-        activate_module(cls.modules)
+        # What most have is made once
+        for modules in [MODULES, cls.modules]:
+            activate_module(modules)
         cls._deal = cls()
         cls._deal._make_deal()
 

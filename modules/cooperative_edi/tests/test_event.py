@@ -1,8 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "What a member learns and shows of a message that was not delivered"
+import inspect
 import io
 import os
+import re
 import unittest
 import zipfile
 from pathlib import Path
@@ -399,17 +401,43 @@ class EventTestCase(unittest.TestCase):
         for language, words in [
                 ('en', ["Certificate of Evidence", "Invoice", "Delivered",
                         "2026", "entry 2 of the log", "45k", "blockchain",
-                        "Placed in the mailbox"]),
+                        "Placed in the mailbox",
+                        "✓ The messages are signed by their senders (1)",
+                        "✓ The records are in the logs of the trust parties "
+                        "(3)",
+                        "? not established: "]),
                 ('fr', ["Attestation de preuve", "Facture", "Remis",
-                        "entrée 2 du journal", "registre électronique non",
-                        "Mis en boîte aux lettres", "Comment le vérifier"]),
+                        "entrée 2 du registre", "registre électronique non",
+                        "Mis en boîte aux lettres", "Comment le vérifier",
+                        "✓ Les messages sont signés par leurs expéditeurs "
+                        "(1)",
+                        "? non établi : "]),
                 ]:
             text = self.certificate(delivered, language)
             for word in [*common, *words]:
                 with self.subTest(word=word):
                     self.assertIn(word, text)
-            for word in ["Cosigned by", "Cosigné par", "qualified ledger"]:
+            for word in ["Cosigned by", "Cosigné par", "qualified ledger",
+                    # What was checked is in the language of the reader
+                    "msg_certificate", "record of its"]:
                 self.assertNotIn(word, text)
+
+    @with_transaction()
+    def test_certificate_checks(self):
+        "Test there are words for whatever a file is checked for"
+        pool = Pool()
+        Message = pool.get('ir.message')
+        ModelData = pool.get('ir.model.data')
+        names = set(re.findall(
+                r"Check\(\s*'([a-z]+)'|self\.check\(\s*'([a-z]+)'",
+                inspect.getsource(evidence)))
+        names = {n for found in names for n in found if n}
+        self.assertGreater(len(names), 15)
+        for name in names | {'record'}:
+            with self.subTest(name=name):
+                self.assertTrue(Message(ModelData.get_id(
+                            'cooperative_edi',
+                            f'msg_certificate_check_{name}')).text)
 
     @with_transaction()
     def test_certificate_undelivered(self):

@@ -2,8 +2,9 @@
 # this repository contains the full copyright notices and license terms.
 from trytond.modules.company.tests import (
     CompanyTestMixin, PartyCompanyCheckEraseMixin)
-from trytond.tests.test_tryton import ModuleTestCase
+from trytond.tests.test_tryton import ModuleTestCase, activate_module, drop_db
 
+from .test_documents import MODULES
 from .views import ViewsTestMixin
 
 
@@ -16,6 +17,14 @@ class CooperativeEdiTestCase(
         'account_invoice_stock', 'account_payment_clearing',
         'account_statement', 'edocument_unece', 'party_siret', 'purchase',
         'purchase_amendment', 'sale', 'sale_amendment']
+
+    @classmethod
+    def setUpClass(cls):
+        drop_db()
+        # Most of it is made for other tests as well
+        for modules in [MODULES, [cls.module, *cls.extras]]:
+            activate_module(modules)
+        super().setUpClass()
 
 
 del ModuleTestCase

@@ -1,13 +1,26 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What the clients need of views, and the schemas of Tryton do not tell"""
+import functools
+import unittest.mock
+
 from lxml import etree
 from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
+from trytond.tools import resolve
 
 
 class ViewsTestMixin:
     "Test the views of the module can be shown"
+
+    @classmethod
+    def setUpClass(cls):
+        # The tests of Tryton look up all our classes for each model of all
+        patch = unittest.mock.patch(
+            'trytond.pool.resolve', functools.cache(resolve))
+        patch.start()
+        cls.addClassCleanup(patch.stop)
+        super().setUpClass()
 
     @with_transaction()
     def test_times_in_trees(self):
