@@ -60,6 +60,8 @@ soak: $(VENV)/.test
 	@cd modules && \
 		TRYCOTON_MUTATIONS=$${TRYCOTON_MUTATIONS:-10000} \
 		../$(BIN)/python -m unittest -v cooperative_edi.tests.test_mutations
+	@TRYCOTON_STACK=1 \
+		$(BIN)/python -m unittest -v tests.docker.test_stack
 
 clean:
 	rm -rf $(VENV) build

@@ -207,6 +207,11 @@ class InstanceTestCase(unittest.TestCase):
                 company, = Company.find([])
                 self.assertEqual(company.party.name, "Élise & Cie")
                 self.assertEqual(company.timezone, 'Europe/Paris')
+                # In which documents for others are printed
+                Party = Model.get('party.party', config=config)
+                party = Party(name="Bob")
+                party.save()
+                self.assertEqual(party.lang.code, 'fr')
                 self.assertEqual(
                     {(i.type, i.code_compact)
                         for i in company.party.identifiers},

@@ -11,7 +11,11 @@ from . import postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [
+    # The first one makes the database for all
     'cooperative_trust.tests.test_concurrency',
+    'cooperative_trust.tests.test_events',
+    'cooperative_trust.tests.test_hold',
+    'cooperative_trust.tests.test_hold_dispute',
     'cooperative_trust.tests.test_mirror',
     'cooperative_trust.tests.test_routes',
     'cooperative_trust.tests.test_serving',

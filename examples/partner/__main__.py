@@ -73,6 +73,8 @@ def show(options, partner):
         print(f"relation {name}: {relation['peer']}, {relation['state']}")
     for name, deal in partner.store.all('deal').items():
         print(f"order {name}: {deal['state']}")
+    for name, alarm in partner.store.all('alarm').items():
+        print(f"ALARM {name.partition(' ')[0]}: {alarm['text']}")
 
 
 def serve(options, partner):

@@ -8,12 +8,14 @@ from datetime import datetime, timezone
 
 
 class Refused(Exception):
-    "What was received is not accepted: name and status are the problem's"
+    """What was received is not accepted: name and status are the problem's,
+    refusal and signature what we sign of it"""
 
     def __init__(self, text, name='malformed', status=422):
         super().__init__(text)
         self.name = name
         self.status = status
+        self.refusal = self.signature = None
 
 
 def dump(value):

@@ -242,6 +242,7 @@ class Partner:
                     'receiver': identifier, 'id': str(uuid.uuid4()),
                     'created': canonical.now(), 'sequence': len(sent) + 1,
                     'previous': sent[-1]['digest'] if sent else None,
+                    'checkpoint': self._checkpoint(via),
                     'country': self.party.get('country')})
             written = message.read(data)
             self.store.add(
@@ -321,12 +322,21 @@ class Partner:
         said = message.read(data)
         if said.typ != header['typ']:
             raise Refused("signed for something else", 'signature', 401)
-        self._check_kind(said)
         if said.header['receiver'] != self.identifier:
             raise Refused("not for us", 'not-addressed', 404)
-        sender = said.header['sender']
-        if sender not in {p['identifier'] for p in signers}:
+        if said.header['sender'] not in {p['identifier'] for p in signers}:
             raise Refused("not the key of the sender", 'not-sender', 403)
+        try:
+            return self._admit(said, jws)
+        except Refused as exception:
+            if exception.name not in web.RETRY:
+                self._decline(said, exception)
+            raise
+
+    def _admit(self, said, jws):
+        "Store what its sender has really signed, once"
+        self._check_kind(said)
+        sender = said.header['sender']
         with self.store.transaction():
             for row in self.store.messages(
                     direction='in', peer=sender, id=said.header['id']):
@@ -338,6 +348,16 @@ class Partner:
                 return False, row
         return True, {
             'receipt': row['receipt'], 'signature': row['receipt_signature']}
+
+    def _decline(self, said, exception):
+        "Sign that we do not take the message: who relays it proves it so"
+        refusal = canonical.dump({
+                'message': said.header['id'], 'digest': said.digest,
+                'receiver': self.identifier, 'time': canonical.now(),
+                'problem': exception.name, 'text': str(exception),
+                'checkpoint': None})
+        exception.refusal = refusal.decode()
+        exception.signature = self.key.sign(refusal, 'trycoton-refusal')
 
     def _check_kind(self, said):
         "Refuse what we would not understand"
@@ -365,8 +385,7 @@ class Partner:
                 'message': header['id'], 'digest': said.digest,
                 'receiver': self.identifier, 'time': canonical.now(),
                 'status': 'stored',
-                # The partner reads no tiles: it has verified none
-                'checkpoint': None})
+                'checkpoint': self._checkpoint(header['via'])})
         answer = {
             'receipt': receipt.decode(),
             'signature': self.key.sign(receipt, 'trycoton-receipt')}
@@ -376,6 +395,7 @@ class Partner:
             signature=jws, hop=header['via'] or header['sender'],
             receipt=answer['receipt'],
             receipt_signature=answer['signature'], state='received')
+        self._show(header['via'], header['checkpoint'])
         return answer
 
     # Fetching
@@ -434,14 +454,88 @@ class Partner:
             if record and name not in kept:
                 _, event, _ = proof.record(
                     record, self.peer(row['hop'])['log'])
+                self._show(row['hop'], canonical.encode(
+                        record['proof'].partition('\n\n')[2].encode()))
                 if (event['event'], event['message'], event['digest']) != (
                         name, row['id'], row['digest']):
                     raise Refused("the record of another message")
+                if event['reason'] and event['receipt']:
+                    self._check_refusal(event)
                 kept[name] = record
                 if event['reason']:
                     self.store.change(row, error=' '.join(
                             filter(None, [event['reason'], event['text']])))
         self.store.change(row, records=json.dumps(kept))
+
+    def _check_refusal(self, event):
+        "Check that the recipient itself has refused the message"
+        refusal = event['receipt'].encode()
+        key.verify(refusal, event['signature'], 'trycoton-refusal',
+            key.valid(self.peer(event['recipient'])['keys']))
+        said = canonical.load(refusal)
+        if (said['message'], said['digest'], said['receiver']) != (
+                event['message'], event['digest'], event['recipient']):
+            raise Refused("the refusal of another message")
+
+    # Watching the logs
+
+    def _checkpoint(self, trust_party):
+        "Return the last checkpoint that we verified ourselves, in base64"
+        return trust_party and self.store.get('checkpoint', trust_party)
+
+    def _show(self, trust_party, note):
+        "Have a checkpoint that somebody showed compared with ours"
+        with self.store.transaction():
+            shown = self.store.get('shown', trust_party) or []
+            if trust_party and note and note not in shown:
+                self.store.put('shown', trust_party, [*shown, note])
+
+    def watch(self):
+        "Follow the logs, and compare what others were shown of them"
+        for trust_party, shown in self.store.all('shown').items():
+            peer = self.peer(trust_party)
+            if shown and peer and peer['log']:
+                try:
+                    self._watch(trust_party, peer, shown)
+                except OSError:
+                    # It is silent: again the next time
+                    continue
+
+    def _watch(self, trust_party, peer, shown):
+        last = canonical.encode(self._read(peer, 'checkpoint'))
+        for note in [last, *shown]:
+            known = self._checkpoint(trust_party)
+            try:
+                self._compare(trust_party, peer, known, note)
+            except Refused as exception:
+                # For a person, who shows it to others
+                self.store.put('alarm', f'{trust_party} {note}', {
+                        'text': str(exception), 'known': known,
+                        'shown': note})
+        with self.store.transaction():
+            self.store.put('shown', trust_party, [
+                    n for n in self.store.get('shown', trust_party)
+                    if n not in shown])
+
+    def _compare(self, trust_party, peer, known, note):
+        old, new = (
+            n and proof.checkpoint(canonical.decode(n).decode(), peer['log'])
+            for n in [known, note])
+        if old == new:
+            return
+        grows = not old or old.size < new.size
+        if not grows:
+            old, new = new, old
+        proof.grown(
+            old, new, lambda path: self._read(peer, f'tile/{path}'))
+        if grows:
+            self.store.put('checkpoint', trust_party, note)
+
+    def _read(self, peer, path):
+        status, _, data = web.call('GET', f"{peer['endpoint']}/trust/{path}")
+        if status != 200:
+            raise OSError(f"{path} answers {status}")
+        return data
 
     # Taking effect
 
@@ -460,6 +554,7 @@ class Partner:
                         row, state='refused', error=str(exception))
                     self._refuse(said, exception)
             count += 1
+        self.watch()
         return count + self.post()
 
     def _take(self, said):

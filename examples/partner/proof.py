@@ -82,6 +82,70 @@ def root(index, size, leaf, hashes):
     return result
 
 
+def grown(old, new, read):
+    """Refuse the new checkpoint unless its tree begins with that of the old
+    one, which may be None.
+
+    read gives the content of a tile by its path (c2sp.org/tlog-tiles)."""
+    if new.size:
+        size = old.size if old else 0
+        hashes = dict(_parts(0, new.size, size, new.size, read))
+        if _join(hashes, 0, new.size) != new.root:
+            raise Refused("the tiles do not lead to the checkpoint")
+        if size and _join(hashes, 0, size) != old.root:
+            raise Refused("the tree does not begin with the known one")
+    elif old and old.size:
+        raise Refused("the log went back")
+
+
+def _parts(start, size, old, total, read):
+    "Yield the hashes that make both trees, by start and size"
+    half = _half(size)
+    if size == 2 * half or size == 1:
+        if not start < old < start + size:
+            yield (start, size), _node(start, size, total, read)
+            return
+    yield from _parts(start, half, old, total, read)
+    yield from _parts(start + half, size - half, old, total, read)
+
+
+def _half(size):
+    "The largest power of two below the size"
+    return 1 << (size - 1).bit_length() >> 1
+
+
+def _join(hashes, start, size):
+    if (start, size) in hashes:
+        return hashes[start, size]
+    half = _half(size)
+    return sha256(b'\x01', _join(hashes, start, half),
+        _join(hashes, start + half, size - half))
+
+
+def _node(start, size, total, read):
+    "Return the hash of a part of the tree of total entries"
+    level, depth = divmod(size.bit_length() - 1, 8)
+    number, first = divmod(start >> 8 * level, 256)
+    width = min((total >> 8 * level) - 256 * number, 256)
+    tile = read(_path(level, number, width))
+    if len(tile) != 32 * width:
+        raise Refused("not a tile")
+    hashes = [
+        tile[32 * i:32 * i + 32] for i in range(first, first + (1 << depth))]
+    while len(hashes) > 1:
+        hashes = [
+            sha256(b'\x01', *pair) for pair in zip(hashes[::2], hashes[1::2])]
+    return hashes[0]
+
+
+def _path(level, number, width):
+    digits = f'{number:03}'
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[i:i + 3] for i in range(0, len(digits), 3)]
+    path = '/'.join([*(f'x{g}' for g in groups[:-1]), groups[-1]])
+    return f'{level}/{path}' + (f'.p/{width}' if width < 256 else '')
+
+
 def included(entry, proof, log):
     "Return the checkpoint of the log whose tree holds the entry"
     head, _, note = proof.partition('\n\n')

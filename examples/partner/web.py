@@ -35,11 +35,15 @@ def call(method, url, data=None, **headers):
 
 def problem(exception):
     "Return how a refusal is told (RFC 9457)"
-    return {
+    value = {
         'type': 'https://trycoton.org/problems/' + exception.name,
         'title': str(exception),
         'status': exception.status,
         }
+    if exception.refusal:
+        value['refusal'] = exception.refusal
+        value['signature'] = exception.signature
+    return value
 
 
 class Server(ThreadingHTTPServer):

@@ -14,7 +14,8 @@ from trycoton.protocol import canonical
 from trycoton.protocol.descriptor import Charter
 from trycoton.protocol.evidence import SignedDescriptor
 
-from .exceptions import CharterMissingError, CommunityIdentityError
+from .exceptions import (
+    CharterMissingError, CommunityIdentityError, DirectoryRefusedError)
 
 _managed = {
     'readonly': Eval('role') != 'manager',
@@ -447,7 +448,11 @@ class Community(ModelSQL, ModelView):
         Directory = pool.get('cooperative.community.directory')
         fetched = [(c, Directory.fetch(c)) for c in communities]
         for community, answer in fetched:
-            Directory.synchronise(community, answer)
+            try:
+                Directory.synchronise(community, answer)
+            except DirectoryRefusedError as exception:
+                Directory.alarm_at_end(community, exception)
+                raise
 
     @classmethod
     @ModelView.button

@@ -257,6 +257,14 @@ class Directory(ModelSQL, ModelView):
                 error=str(exception))
 
     @classmethod
+    def alarm_at_end(cls, community, exception):
+        "Raise the alarm after the transaction, which the error rolls back"
+        transaction = Transaction()
+        transaction.atexit(
+            courier._attempt, transact, transaction.database.name, _alarm,
+            community.id, exception)
+
+    @classmethod
     def _refused(cls, community, error):
         exception = DirectoryRefusedError(gettext(
                 'cooperative_community.msg_directory_refused',
@@ -734,7 +742,11 @@ def _synchronise(id_, response):
 def _give_up(id_, exception):
     pool = Pool()
     Community = pool.get('cooperative.community')
+    Community.write([_community(id_)], {'to_synchronise': False})
+    _alarm(id_, exception)
+
+
+def _alarm(id_, exception):
+    pool = Pool()
     Directory = pool.get('cooperative.community.directory')
-    community = _community(id_)
-    Community.write([community], {'to_synchronise': False})
-    Directory.alarm(community, exception)
+    Directory.alarm(_community(id_), exception)

@@ -19,10 +19,12 @@ from trytond.wizard import Button, StateView, Wizard
 
 from cooperative_edi import client
 from cooperative_edi.evidence import FileExportMixin
+from cooperative_edi.exceptions import DocumentHeld, DocumentRefused
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import canonical, note, signature, witness
+from trycoton.protocol.announcement import WitnessAnnouncement
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.descriptor import Descriptor
 from trycoton.protocol.directory import default_quorum, least_quorum
@@ -43,7 +45,7 @@ class Community(metaclass=PoolMeta):
     __name__ = 'cooperative.community'
 
     quorum = fields.Integer(
-        "Quorum",
+        "Quorum of Witnesses",
         domain=[
             ['OR',
                 ('quorum', '=', None),
@@ -103,6 +105,12 @@ class Membership(metaclass=PoolMeta):
             'invisible': Eval('witness_state') != 'elected',
             },
         help="What verifies what the member signs as a witness.")
+    witness_announced = fields.DateTime("Witness Announced", readonly=True,
+        states={
+            'invisible': ~Eval('witness_announced'),
+            },
+        help="When the member last announced its key as a witness, or that "
+        "it is none any more, by its clock.")
     witness_error = fields.Text("Witness Error", readonly=True,
         states={
             'invisible': ~Eval('witness_error'),
@@ -130,7 +138,9 @@ class Membership(metaclass=PoolMeta):
     @classmethod
     def copy(cls, memberships, default=None):
         default = default.copy() if default is not None else {}
-        for name in ['witness_state', 'witness_key', 'witness_error']:
+        for name in [
+                'witness_state', 'witness_key', 'witness_announced',
+                'witness_error']:
             default.setdefault(name)
         return super().copy(memberships, default=default)
 
@@ -225,13 +235,50 @@ class Membership(metaclass=PoolMeta):
             raise Rejected(gettext(
                     'cooperative_community.msg_witness_none',
                     membership=self.rec_name))
-        key = witness.verifier(descriptor.witness).key
+        self._check_witness_key(descriptor.witness)
+        return descriptor.witness
+
+    def _check_witness_key(self, vkey):
+        "Raise ProtocolError unless the key may be that of the witness"
+        key = witness.verifier(vkey).key
         for other in self._other_keys():
             if other == key:
                 raise Rejected(gettext(
                         'cooperative_community.msg_witness_key_used',
                         membership=self.rec_name))
-        return descriptor.witness
+
+    def announce_witness(self, announcement):
+        """Take the other key by which the elected member cosigns from now
+        on, or that it is no witness any more.  Raise ProtocolError."""
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        if announcement.identifier != self.identifier:
+            raise Rejected("The witness is somebody else.")
+        created = naive(announcement.created)
+        if self.witness_announced and created <= self.witness_announced:
+            raise Rejected("A later announcement is known.")
+        self.witness_announced = created
+        if self.witness_state == 'elected' and (
+                announcement.witness != self.witness_key):
+            self._take_announced(announcement.witness)
+            self.save()
+            Directory.publish(self.community)
+        self.save()
+
+    def _take_announced(self, vkey):
+        self.witness_key = None
+        self.witness_state = None
+        if vkey:
+            # Meanwhile its own key is none of the others
+            self.save()
+            try:
+                self._check_witness_key(vkey)
+            except ProtocolError as exception:
+                self.witness_state = 'failed'
+                self.witness_error = str(exception)
+            else:
+                self.witness_state = 'elected'
+                self.witness_key = vkey
 
     def _other_keys(self):
         "Return the keys that serve for something else in the community"
@@ -411,6 +458,33 @@ class Message(metaclass=PoolMeta):
     def attend(cls, database):
         elect_due(database)
         super().attend(database)
+
+
+class Document(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.document'
+
+    @classmethod
+    def receive_witness_announcement(cls, message, body):
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        Membership = pool.get('cooperative.community.membership')
+        announcement = cls._membership_statement(
+            WitnessAnnouncement, message, body)
+        community = Community.managed(message.company)
+        membership = community and Membership.of_peer(
+            community, message.peer)
+        if not membership:
+            raise DocumentHeld(gettext(
+                    'cooperative_community.msg_membership_unknown',
+                    peer=message.peer.rec_name))
+        try:
+            hold(membership).announce_witness(announcement)
+        except ProtocolError as exception:
+            raise DocumentRefused('BV', gettext(
+                    'cooperative_community.msg_witness_announcement',
+                    membership=membership.rec_name,
+                    error=str(exception))) from exception
+        return membership
 
 
 class PolicyExport(FileExportMixin, Wizard):

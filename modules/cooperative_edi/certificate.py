@@ -1,6 +1,8 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """The certificate: what an evidence file proves, for people"""
+from collections import Counter
+
 from trytond.i18n import gettext
 from trytond.pool import Pool
 from trytond.report import Report
@@ -57,12 +59,12 @@ class Certificate(Report):
                 {'title': words.title(m), 'lines': words.lines(m)}
                 for m in read.messages],
             'keys': list(map(words.key, read.keys)),
-            'logs': list(map(words.log, read.logs)) or [_('no_log')],
+            'logs': [
+                *(map(words.log, read.logs) if read.logs else [_('no_log')]),
+                *map(words.policy, read.policies)],
             'options': ' '.join(f'--key {k}' for k in trusted),
             'result': _(f'result_{read.report.status}'),
-            'checks': [
-                f"{'✓' if c.ok else '?'} {c.text}"
-                for c in read.report.checks],
+            'checks': words.checks(read.report.checks),
             }
 
     @classmethod
@@ -130,7 +132,12 @@ class _Words:
         lines.append((_('written'), self.time(message.created)))
         for event in message.events:
             lines += self.event(event)
-        if message.receipt:
+        if message.refusal:
+            refusal = message.refusal
+            lines.append((_('refusal'), ' – '.join(filter(None, [
+                                self.time(refusal.time), refusal.problem,
+                                refusal.text]))))
+        elif message.receipt:
             lines.append((_('receipt'), self.time(message.receipt)))
         elif not message.events:
             lines.append((_('receipt'), _('none')))
@@ -149,7 +156,9 @@ class _Words:
     def event(self, event):
         "Return the lines of a record of the trust party"
         reason = event.reason
-        if reason in entry.FAILURES:
+        if event.event == entry.FAILURE and event.signed:
+            reason = gettext('cooperative_edi.msg_failure_refused_signed')
+        elif reason in entry.FAILURES:
             reason = gettext(
                 f"cooperative_edi.msg_failure_{reason.replace('-', '_')}")
         what = ' – '.join(filter(
@@ -163,6 +172,19 @@ class _Words:
         return [
             (_(f"event_{event.event.replace('-', '_')}"), what),
             ('', proof)]
+
+    def checks(self, checks):
+        "Return what was checked, of each kind how many times"
+        counts = Counter(
+            ('record' if c.name in entry.EVENTS else c.name, c.ok)
+            for c in checks)
+        lines = []
+        for (name, ok), count in counts.items():
+            text = _(f'check_{name}')
+            lines.append(
+                '✓ ' + _('counted', text=text, count=count) if ok else
+                '? ' + _('open', text=text, count=count))
+        return lines
 
     def key(self, key):
         party = self.party(key.identifier)
@@ -179,3 +201,12 @@ class _Words:
     def log(self, vkey):
         verifier = Verifier.from_vkey(vkey)
         return _('log', origin=verifier.name, vkey=vkey)
+
+    def policy(self, told):
+        "Return what a community tells of the witnesses of the logs"
+        if not told.quorum:
+            return _('policy_none', community=self.party(told.community),
+                version=told.version)
+        return _('policy', community=self.party(told.community),
+            version=told.version, quorum=told.quorum,
+            count=len(told.witnesses), names=', '.join(told.witnesses))

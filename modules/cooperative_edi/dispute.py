@@ -394,6 +394,17 @@ class Dispute(Workflow, ModelSQL, ModelView):
     def get_award_name(self, name):
         return f'award-{self.uuid}.json'
 
+    def name_of(self, identifier):
+        "Return how people call who has the identifier"
+        pool = Pool()
+        Identity = pool.get('cooperative.edi.identity')
+        Peer = pool.get('cooperative.edi.peer')
+        identity = Identity.get(self.company.id)
+        if identity.identifier == identifier:
+            return self.company.rec_name
+        peer = Peer.get(self.company.id, identifier)
+        return peer.rec_name if peer else identifier
+
     def get_notice(self, name):
         return gettext('cooperative_edi.msg_dispute_notice')
 
@@ -892,8 +903,9 @@ class DisputeItem(ModelSQL, ModelView):
     dispute = fields.Many2One(
         'cooperative.edi.dispute', "Dispute", required=True, readonly=True,
         ondelete='RESTRICT')
-    author = fields.Char("Author", required=True, readonly=True,
+    author = fields.Char("Identifier of Author", required=True, readonly=True,
         help="The identifier of whose key signed it.")
+    author_name = fields.Function(fields.Char("Author"), 'get_author_name')
     kind = fields.Selection(KINDS, "Type", required=True, readonly=True)
     created = fields.DateTime("Created", required=True, readonly=True,
         help="When the author wrote it, by its clock.")
@@ -929,6 +941,9 @@ class DisputeItem(ModelSQL, ModelView):
     def get_rec_name(self, name):
         return f'{self.author} {self.kind}'
 
+    def get_author_name(self, name):
+        return self.dispute.name_of(self.author)
+
     def get_checked(self, name):
         if not (self.name or '').endswith('.evidence'):
             return
@@ -953,8 +968,11 @@ class DisputeItem(ModelSQL, ModelView):
 
     @classmethod
     def of_statement(cls, dispute, statement, jws, body):
-        text = [getattr(body, n, None) for n in [
-                'claim', 'text', 'reason', 'arbiter']]
+        text = [getattr(body, n, None) for n in ['claim', 'text', 'reason']]
+        if arbiter := getattr(body, 'arbiter', None):
+            text.append(gettext(
+                    'cooperative_edi.msg_dispute_item_arbiter',
+                    arbiter=dispute.name_of(arbiter)))
         return cls(
             dispute=dispute, author=statement.sender, kind=statement.kind,
             created=naive(statement.created),

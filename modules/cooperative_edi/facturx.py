@@ -125,8 +125,9 @@ class FacturX(Report):
     def _language(cls, invoice):
         pool = Pool()
         Configuration = pool.get('ir.configuration')
-        if invoice.party.lang:
-            return invoice.party.lang.code
+        for party in [invoice.party, invoice.company.party]:
+            if party.lang:
+                return party.lang.code
         return Configuration.get_language()
 
     @classmethod

@@ -35,7 +35,8 @@ class Problem(Exception):
     sentence for the person who reads the log of the sender.
     peer is the id of whose key signed, message and evidence of what was
     received before and what contradicts it: bytes, digest and signature.
-    record is what a trust party proves of its refusal.
+    record is what a trust party proves of its refusal, and refusal the text
+    of the Refusal of a recipient with its signature.
     """
 
     def __init__(self, name, title, detail=None):
@@ -49,7 +50,8 @@ class Problem(Exception):
         self.detail = detail
         self.retry = RETRY if again else None
         self.headers = {}
-        self.peer = self.message = self.evidence = self.record = None
+        self.peer = self.message = self.evidence = None
+        self.record = self.refusal = None
 
     @classmethod
     def signature(cls, exception):
@@ -190,6 +192,8 @@ class Problem(Exception):
             body['detail'] = self.detail
         if self.record:
             body['record'] = self.record
+        if self.refusal:
+            body['refusal'], body['signature'] = self.refusal
         return body
 
     def response(self):

@@ -44,6 +44,13 @@ def seal(record, secret):
             where=table.id == record.id))
 
 
+def erase(record):
+    "Forget the secret bytes of the record for good"
+    table = record.__table__()
+    Transaction().connection.cursor().execute(*table.update(
+            [getattr(table, COLUMN)], [None], where=table.id == record.id))
+
+
 def unseal(record):
     "Return the secret bytes stored beside the record"
     table = record.__table__()

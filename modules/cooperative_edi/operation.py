@@ -15,11 +15,13 @@ from .peer import naive
 FILES = {
     'receipt': 'receipt.json',
     'relay_receipt': 'relay-receipt.json',
+    'refusal': 'refusal.json',
     'submission_record': 'submission.json',
     'delivery_record': 'delivery.json',
     'signature_file': 'jws',
     'receipt_signature_file': 'receipt.jws',
     'relay_receipt_signature_file': 'relay-receipt.jws',
+    'refusal_signature_file': 'refusal.jws',
     }
 
 

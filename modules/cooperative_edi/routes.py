@@ -122,9 +122,7 @@ def add_checkpoint(request, pool):
     Witness = pool.get('cooperative.edi.witness')
     database = pool.database_name
     _witness_rate.check(database, request.remote_addr)
-    status, answer = transact(
-        database, Witness.add_checkpoint, body(request),
-        turn='witness')
+    status, answer = Witness.answer(database, body(request))
     return Response(answer, status=status, content_type=(
             witness.SIZE_TYPE if status == HTTPStatus.CONFLICT
             else 'text/plain; charset=utf-8'))

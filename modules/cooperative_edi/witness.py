@@ -79,7 +79,10 @@ class Witness(ModelSQL, ModelView):
         if mode == 'delete' or (
                 mode == 'write' and values.keys() & {'company', 'vkey'}):
             for witness in witnesses:
-                if witness.vkey:
+                # A key goes once nothing can sign by it
+                if witness.vkey and (
+                        mode == 'delete' or external
+                        or keystore.unseal(witness)):
                     raise WitnessModifyError(gettext(
                             'cooperative_edi.msg_witness_modify',
                             record=witness.rec_name))

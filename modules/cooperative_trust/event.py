@@ -194,7 +194,20 @@ class Leaf(metaclass=PoolMeta):
     def _evidence_signature(self):
         if self.rejection:
             return self.rejection.signature
+        if self.is_refusal:
+            return self.message.refusal_signature
         return super()._evidence_signature()
+
+    def _evidence_receipt(self):
+        if self.is_refusal:
+            return bytes(self.message.refusal).decode()
+        return super()._evidence_receipt()
+
+    @property
+    def is_refusal(self):
+        "Tell if the recipient has signed that it does not take the message"
+        return self.reason == entry.REFUSED and bool(
+            self.message and self.message.refusal)
 
     @classmethod
     def find(cls, uuid, peer):

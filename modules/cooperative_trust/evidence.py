@@ -121,7 +121,6 @@ class Leaf(metaclass=PoolMeta):
 
     def get_evidence(self):
         message = self.subject
-        delivery = self.event == entry.DELIVERY
         return entry.Evidence(
             event=self.event,
             message=message.uuid,
@@ -132,7 +131,7 @@ class Leaf(metaclass=PoolMeta):
             sequence=message.sequence,
             previous=self.previous,
             signature=self._evidence_signature(),
-            receipt=bytes(message.receipt).decode() if delivery else None,
+            receipt=self._evidence_receipt(),
             reason=self.reason, text=self.reason_text)
 
     def _evidence_signature(self):
@@ -141,6 +140,11 @@ class Leaf(metaclass=PoolMeta):
             return self.message.receipt_signature
         if self.event == entry.SUBMISSION:
             return self.message.signature
+
+    def _evidence_receipt(self):
+        "Return what the recipient signed, beside the message"
+        if self.event == entry.DELIVERY:
+            return bytes(self.message.receipt).decode()
 
     @property
     def record(self):

@@ -39,7 +39,7 @@ DIGITS = 6
 PROTECTED = {
     'uuid', 'licence', 'confirmation', 'held', 'released', 'refunded',
     'remaining', 'to_seller', 'to_buyer', 'award', 'award_signature',
-    'state'}
+    'award_notice', 'state'}
 # What is agreed before anything happens
 AGREED = {'company', 'custodian', 'buyer', 'seller', 'amount', 'currency'}
 
@@ -264,6 +264,13 @@ class Hold(Workflow, ModelSQL, ModelView):
     @classmethod
     def default_company(cls):
         return Transaction().context.get('company')
+
+    @classmethod
+    def default_currency(cls):
+        pool = Pool()
+        Company = pool.get('company.company')
+        if company := cls.default_company():
+            return Company(company).currency.id
 
     @classmethod
     def default_uuid(cls):

@@ -200,6 +200,8 @@ class Message(metaclass=PoolMeta):
             cls.write([c for c in copies if c.relays], {
                     'receipt': None,
                     'receipt_signature': None,
+                    'refusal': None,
+                    'refusal_signature': None,
                     })
         return erased
 

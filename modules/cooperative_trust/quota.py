@@ -211,19 +211,17 @@ class Quota(ModelSQL, ModelView):
     @property
     def meters(self):
         "The meters of messages and of bytes"
+        factor = COMMUNITY if self.peer.kind == 'community' else 1
+        messages, size = self.messages, self.size
+        if messages is None:
+            messages = factor * config.getint(
+                'cooperative', 'quota_messages', default=600)
+        if size is None:
+            size = factor * config.getint(
+                'cooperative', 'quota_size', default=200)
         return (
-            Meter(self._limit('messages', 600), MINUTE, self.messages_at),
-            Meter(
-                self._limit('size', 200) * MEGABYTE, DAY, self.size_at))
-
-    def _limit(self, name, default):
-        limit = getattr(self, name)
-        if limit is None:
-            limit = config.getint(
-                'cooperative', f'quota_{name}', default=default)
-            if self.peer.kind == 'community':
-                limit *= COMMUNITY
-        return limit
+            Meter(messages, MINUTE, self.messages_at),
+            Meter(size * MEGABYTE, DAY, self.size_at))
 
     @property
     def headers(self):

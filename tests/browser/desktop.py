@@ -99,7 +99,8 @@ class Desktop:
     def login(self, password):
         "Answer the question for the password"
         self.click(self.find('*', 'Entry'))
-        self._run('xdotool', 'type', '--delay', '30', password)
+        # Which may begin with a dash
+        self._run('xdotool', 'type', '--delay', '30', '--', password)
         self._run('xdotool', 'key', 'Return')
 
     def look(self):

@@ -14,7 +14,7 @@ from trycoton.protocol.entry import Record
 from trycoton.protocol.note import Verifier
 
 from .community import FARM, FOREIGN, TRUST, Community
-from .foreign import message, web
+from .foreign import message, proof, web
 from .stage import Foreigner, Stage, line, product, wait
 
 FARM_INSTANCE = {'farm': ('actor', "La Ferme", FARM)}
@@ -375,6 +375,24 @@ class CommunityTestCase(PartnerTestCase):
                 event, _ = Record.from_json(value).verify([verifier])
                 self.assertEqual(
                     (event.event, event.digest), (name, row['digest']))
+
+    def test_checkpoints(self):
+        "The partner shows in what it signs the log that it followed itself"
+        log, = self.stage.trust.find('cooperative.trust.log')
+        shown = {'out': [], 'in': []}
+        for row in self.relayed():
+            if row['direction'] == 'out':
+                note = message.read(row['data']).header['checkpoint']
+            else:
+                note = canonical.load(row['receipt'].encode())['checkpoint']
+            if note:
+                shown[row['direction']].append(proof.checkpoint(
+                        canonical.decode(note).decode(), log.vkey).size)
+        for direction, sizes in shown.items():
+            with self.subTest(direction=direction):
+                self.assertTrue(sizes)
+                self.assertEqual(sizes, sorted(sizes))
+        self.assertEqual(self.partner.store.all('alarm'), {})
 
     def test_evidence(self):
         "The evidence that Tryton exports holds the partner's messages"

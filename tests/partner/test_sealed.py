@@ -8,10 +8,11 @@ from pathlib import Path
 
 from trycoton.protocol import canonical, seal, signature
 from trycoton.protocol.envelope import Envelope, Statement, parse
+from trycoton.protocol.receipt import Refusal
 from trycoton.protocol.statement import RelationAnswer
 from trycoton.protocol.tests import sample
 
-from .foreign import Partner, Refused, message
+from .foreign import Partner, Refused, message, web
 
 US, THEM = '0225:732829320', '0225:404833048'
 
@@ -64,6 +65,31 @@ class SealedTestCase(unittest.TestCase):
         return Envelope(
             payload=sample.ORDER, relation=self.relation, **self.header())
 
+    def check_declined(self, refused):
+        "Check that the partner has signed that it refuses the message"
+        said = web.problem(refused)
+        refusal = Refusal.open(said['refusal'].encode(), said['signature'], {
+                self.partner.key.kid: signature.PublicKey.from_jwk(
+                    self.partner.key.jwk)})
+        self.assertEqual(
+            (refusal.receiver, refusal.problem), (US, 'malformed'))
+        return refusal
+
+    def test_stranger(self):
+        "It signs no refusal of what somebody else than its sender signed"
+        other = signature.SigningKey.generate()
+        said = self.envelope()
+        data = said.to_bytes()
+        peer = self.partner.store.get('peer', THEM)
+        peer = {**peer, 'identifier': '0225:552100554', 'keys': [
+                {**peer['keys'][0], 'key': other.public.to_jwk()}]}
+        self.partner.store.put('peer', peer['identifier'], peer)
+        with self.assertRaises(Refused) as refused:
+            self.partner.receive(
+                data, signature.sign(data, said.typ, other))
+        self.assertEqual(refused.exception.name, 'not-sender')
+        self.assertNotIn('refusal', web.problem(refused.exception))
+
     def test_proposal(self):
         "It refuses a sealed relation, with its reason, and takes another"
         answer = self.propose(sample.ENCRYPTION_KEY.kid)
@@ -89,5 +115,6 @@ class SealedTestCase(unittest.TestCase):
         with self.assertRaises(Refused) as refused:
             self.post(notice)
         self.assertEqual(refused.exception.name, 'malformed')
+        self.check_declined(refused.exception)
         known, _ = self.post(self.envelope())
         self.assertFalse(known)

@@ -4,9 +4,11 @@
 import ast
 import sys
 import unittest
+from itertools import combinations_with_replacement
 from pathlib import Path
 
-from trycoton.protocol import vector
+from trycoton.protocol import merkle, vector
+from trycoton.protocol.tile import Tile
 
 from . import EXAMPLES
 from .foreign import Refused, canonical, key, message, proof
@@ -97,6 +99,37 @@ class VectorTestCase(unittest.TestCase):
             # It keeps the document and not its bytes
             expected.pop('payload', None)
         self.assertEqual(answer(case), expected)
+
+    def test_grown(self):
+        "It follows a tree from one size to another, by its tiles"
+        leaves = [
+            proof.sha256(b'\x00', bytes([i % 256])) for i in range(600)]
+
+        def seen(size, fork=None):
+            hashes = leaves[:size]
+            if fork is not None:
+                hashes[fork] = bytes(32)
+            return proof.Checkpoint('log', size, merkle.root(hashes))
+
+        def read(path):
+            tile = Tile.parse(f'tile/{path}')
+            step = 256 ** tile.level
+            return b''.join(
+                merkle.root(leaves[i * step:(i + 1) * step])
+                for i in range(tile.start, tile.start + tile.width))
+
+        sizes = [0, 1, 2, 3, 7, 8, 255, 256, 257, 511, 512, 513, 600]
+        for old, new in combinations_with_replacement(sizes, 2):
+            with self.subTest(old=old, new=new):
+                proof.grown(seen(old), seen(new), read)
+                for wrong in {0, old // 2, old - 1} if old else []:
+                    with self.assertRaises(Refused):
+                        proof.grown(seen(old, wrong), seen(new), read)
+                    with self.assertRaises(Refused):
+                        proof.grown(seen(old), seen(new, wrong), read)
+        proof.grown(None, seen(600), read)
+        with self.assertRaises(Refused):
+            proof.grown(seen(1), seen(0), read)
 
     def test_foreign(self):
         "It is made of the standard library and three packages"

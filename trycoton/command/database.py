@@ -540,6 +540,10 @@ def _personalise(values):
     admin.save()
     with Transaction().set_context(company=company.id):
         _party(company.party, values, language)
+        # What is printed for those who say no other language
+        configuration = pool.get('party.configuration')(1)
+        configuration.party_lang = language
+        configuration.save()
         if values.get('iban'):
             _bank_account(company, values)
         _users(values.get('users') or [])

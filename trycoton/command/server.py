@@ -164,6 +164,23 @@ def _terminate(*_):
     raise SystemExit(0)
 
 
+def wake_couriers():
+    """Have what waited in a database when its server stopped be sent and
+    imported once its models are loaded: nothing else may happen there for
+    long, without a cron."""
+    from trytond.pool import Pool
+    from trytond.transaction import Transaction
+    init = Pool.init
+
+    def init_and_wake(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        models = dict(self.iterobject())
+        if Message := models.get('cooperative.edi.message'):
+            with Transaction().start(self.database_name, 0, readonly=True):
+                Message.wake()
+    Pool.init = init_and_wake
+
+
 def main():
     "Run a program of trytond that stops cleanly when it is told to"
     import importlib
@@ -173,6 +190,8 @@ def main():
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from trycoton.command.sqlite import keep_connections
     keep_connections()
+    if program == 'server':
+        wake_couriers()
     importlib.import_module(PROGRAMS[program]).main()
 
 

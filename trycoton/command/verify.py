@@ -18,6 +18,8 @@ signed two stories.
 Whom to trust is said here, never by the file: the verifier key of a log, the
 signing key of a community under its identifier (0225:123456789+id+key), or a
 policy in a file (c2sp.org/tlog-policy, with lines "community VKEY" as well).
+The policy that the file holds is shown, and compared with the directory that
+tells it; it makes nobody trusted.
 """
 EPILOG = """\
 Exit status: 0 verified, 1 refused, 3 consistent but the signers are not
@@ -38,8 +40,9 @@ def add_arguments(parser):
         help="the key of a log or community that you trust (repeatable)")
     parser.add_argument(
         '--contents', metavar='FOLDER',
-        help="write there what the messages say, a file for each, unless the "
-        "evidence is refused; what it leaves sealed is not there")
+        help="write there what the messages say, a file for each, and the "
+        "policy that each community tells, unless the evidence is refused; "
+        "what it leaves sealed is not there")
     parser.add_argument('file', metavar='FILE', help="the evidence file")
 
 
@@ -75,7 +78,8 @@ def get_policy(options):
 
 
 def write_contents(data, folder):
-    "Write what the messages of the evidence say, in order; raise OSError"
+    """Write what the messages of the evidence say, in order, and the policies
+    that it tells; raise OSError"""
     folder.mkdir(exist_ok=True)
     for number, message in enumerate(evidence.contents(data), 1):
         document = isinstance(message, envelope.Envelope)
@@ -86,6 +90,9 @@ def write_contents(data, folder):
             f'{number:04}-{name}-{message.id}'
             f'.{"xml" if document else "json"}')
         path.write_bytes(content)
+    for community, text in evidence.policies(data).items():
+        name = community.replace(':', '-')
+        (folder / f'{name}.policy').write_bytes(text)
 
 
 def get_mark(check):

@@ -1,12 +1,12 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"The keys of somebody, announced by the holder of the keys before them"
+"The keys of somebody, announced by their holder"
 from dataclasses import dataclass
 from datetime import datetime
 
 from .directory import PUBLISHED_KEYS, KeyHolder
 from .errors import Malformed, Rejected
-from .record import IDENTIFIER, KEY, TIME, Optional, member
+from .record import IDENTIFIER, KEY, TIME, VKEY, Optional, Record, member
 from .signature import PublicKey
 
 
@@ -49,3 +49,17 @@ class KeyAnnouncement(KeyHolder):
             if published.key.kid == kid:
                 return
         raise Rejected("The announcement leaves out the key that signs it.")
+
+
+@dataclass(frozen=True)
+class WitnessAnnouncement(Record):
+    """The body of a statement 'witness-announcement'
+
+    witness is the key by which identifier cosigns from now on, in the place
+    of the one before, or None: it is no witness any more.
+    """
+    kind = 'witness-announcement'
+
+    identifier: str = member(IDENTIFIER)
+    witness: str = member(Optional(VKEY))
+    created: datetime = member(TIME)

@@ -15,17 +15,23 @@ from .envelope import Envelope
 from .errors import ProtocolError, Rejected
 from .evidence import File
 from .note import Note
+from .policy import Policy
+from .receipt import Receipt, Refusal
 
 AMOUNTS = ['untaxed', 'tax', 'total', 'payable', 'amount']
 
 
 @dataclass(frozen=True)
 class Event:
-    "A record of the trust party, and where its log proves it"
+    """A record of the trust party, and where its log proves it
+
+    signed tells if who acted has signed it, and not the trust party alone.
+    """
     event: str
     time: datetime
     reason: 'str | None'
     text: 'str | None'
+    signed: bool
     index: int
     origin: str
     size: int
@@ -39,7 +45,8 @@ class Message:
 
     kind and number are those of the document or statement; date, currency
     and amounts, pairs of name and Decimal, are None or empty without them.
-    receipt is when the recipient says that it stored the message, or None.
+    receipt is when the recipient says that it stored the message, or None;
+    refusal the Refusal of the recipient, or None.
     """
     id: str
     digest: str
@@ -56,6 +63,7 @@ class Message:
     kid: str
     events: tuple
     receipt: 'datetime | None'
+    refusal: 'Refusal | None'
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,16 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Told:
+    """The policy that a community tells in a version of its directory:
+    quorum, how many of the witnesses, by their names, must sign, or None"""
+    community: str
+    version: int
+    quorum: 'int | None'
+    witnesses: tuple
+
+
+@dataclass(frozen=True)
 class Certificate:
     "The contents of an evidence file, and the digest of its bytes"
     digest: str
@@ -85,6 +103,7 @@ class Certificate:
     messages: tuple
     keys: tuple
     logs: tuple
+    policies: tuple
     report: evidence.Report
 
 
@@ -105,7 +124,16 @@ def read(data, policy=None):
         digest=canonical.digest(data), size=len(data),
         exporter=file.exporter, names=_names(sources),
         messages=tuple(map(_message, file.messages)),
-        keys=tuple(_keys(file)), logs=file.keys, report=report)
+        keys=tuple(_keys(file)), logs=file.keys,
+        policies=tuple(map(_policy, file.policies)), report=report)
+
+
+def _policy(told):
+    policy = Policy.parse(told.text.encode('utf-8'))
+    return Told(
+        community=told.community, version=told.version,
+        quorum=policy.quorum and policy.groups[policy.quorum][0],
+        witnesses=tuple(v.name for v in policy.witnesses.values()))
 
 
 def _names(sources):
@@ -120,12 +148,13 @@ def _message(message):
     value = message.value
     shown = _shown(message)
     document = _document(shown)
-    receipt = message.receipt
+    receipt = message.receipt and message.receipt.data
+    refusal = None
     for record in message.records:
         if record.event.receipt:
-            receipt = evidence.Signed(
-                data=record.event.receipt.encode('utf-8'),
-                signature=record.event.signature)
+            receipt = record.event.receipt.encode('utf-8')
+    if evidence.is_refusal(message):
+        receipt, refusal = None, Refusal.parse(receipt)
     return Message(
         id=value.id, digest=value.digest,
         kind=document.kind if document else getattr(
@@ -140,8 +169,8 @@ def _message(message):
         recipient=value.receiver, via=value.via, created=value.created,
         kid=signature.kid_of(message.signature, value.typ),
         events=tuple(map(_event, message.records)),
-        receipt=(evidence.Receipt.parse(receipt.data).time
-            if receipt else None))
+        receipt=Receipt.parse(receipt).time if receipt else None,
+        refusal=refusal)
 
 
 def _shown(message):
@@ -168,7 +197,8 @@ def _event(record):
     checkpoint = Checkpoint.parse(note.text)
     return Event(
         event=event.event, time=event.time, reason=event.reason,
-        text=event.text, index=record.inclusion.index,
+        text=event.text, signed=event.signature is not None,
+        index=record.inclusion.index,
         origin=checkpoint.origin, size=checkpoint.size,
         root=canonical.encode(checkpoint.root),
         witnesses=tuple(

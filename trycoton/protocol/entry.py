@@ -85,6 +85,8 @@ class Evidence(record.Record):
     The reason of the last is 'refused' (ConsignmentRejection) by the
     recipient's instance, 'unreachable', 'expired'
     (AcceptanceRejectionExpiry): never fetched, or 'given-up' by a person.
+    What the recipient has refused under its signature has it, over receipt,
+    the text of its Refusal.
     text is what was said about the reason.
     message, sender, recipient, digest and sequence are those of the message.
     previous is the digest of the evidence, of any event, that the log took
@@ -106,9 +108,13 @@ class Evidence(record.Record):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.event == DELIVERY) != (self.receipt is not None):
-            raise Malformed("A delivery, and no other event, has a receipt.")
-        if (self.event in {CONSIGNMENT, FAILURE}) != (self.signature is None):
+        refusal = (self.event, self.reason) == (FAILURE, REFUSED)
+        received = self.receipt is not None
+        if received != (self.event == DELIVERY) and not (received and refusal):
+            raise Malformed(
+                "A delivery or refusal, and no other event, has a receipt.")
+        signed = received or self.event in {SUBMISSION, REJECTION}
+        if signed != (self.signature is not None):
             raise Malformed("The event is not signed by who acted.")
         if (self.event in {REJECTION, FAILURE}) != (self.reason is not None):
             raise Malformed("What failed, and nothing else, has a reason.")

@@ -23,6 +23,10 @@ say, and a key that it withdrew counts no more.
 A log is established when it is trusted, or named by a directory or descriptor
 that is.  Where the policy wants witnesses, each checkpoint has their quorum.
 
+The file holds as well the policy that each community tells in the last of its
+directories that serves, and how far the checkpoints fulfil what these
+directories want is said.  That informs: nobody is trusted for it.
+
 What a file cannot show is what its exporter leaves out: another message, or a
 directory that came between the one shown and the message, as long as the one
 shown had not expired.
@@ -31,6 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import zip_longest
 
 from . import canonical, entry, envelope, merkle, seal, signature
 from .checkpoint import Checkpoint
@@ -40,7 +45,7 @@ from .errors import Malformed, ProtocolError, Rejected, UnknownKey
 from .note import Note, Verifier
 from .policy import Policy
 from .proof import Proof
-from .receipt import Receipt
+from .receipt import Receipt, Refusal
 from .record import (
     BINARY, IDENTIFIER, JWS, LONG_TEXT, VKEY, Choice, Integer, Many, Nested,
     Optional, Record, Text, member)
@@ -134,8 +139,8 @@ class SignedMessage(Signed):
     records are the entry.Record of its events, those that exist, in the order
     of entry.EVENTS.  They begin with its submission, or are its rejection
     alone, and only one closes it.
-    receipt is the Signed receipt of the recipient, when no record closes the
-    message.
+    receipt is the Signed receipt, or refusal, of the recipient, when no
+    record closes the message.
     content_key, which the sender and the recipient have, shows what a sealed
     message says; None leaves it sealed.
     """
@@ -201,6 +206,30 @@ class Consistency(Record):
     hashes: tuple = member(Many(BINARY))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToldPolicy(Record):
+    """The text of the Policy (tlog-policy) that a community tells
+
+    version is that of its last directory in the file, out of which the text
+    follows: the logs of its trust parties, the witnesses that it elected and
+    their quorum, and its own keys.
+    """
+    community: str = member(IDENTIFIER)
+    version: int = member(Integer(1))
+    text: str = member(LONG_TEXT)
+
+    @classmethod
+    def of(cls, descriptor, directory):
+        "Return what the values of a descriptor and a directory tell"
+        communities = [
+            Verifier(directory.community, key).vkey
+            for key in descriptor.public_keys().values()]
+        policy = Policy.of_directory(directory, communities)
+        return cls(
+            community=directory.community, version=directory.version,
+            text=policy.to_bytes().decode('utf-8'))
+
+
 def _key(part):
     return part.key
 
@@ -216,6 +245,8 @@ class Contents(Record):
     consistency: tuple = member(
         Many(Nested(Consistency), key=lambda c: (c.origin, c.old)),
         default=())
+    policies: tuple = member(
+        Many(Nested(ToldPolicy), key=lambda p: p.community), default=())
     format: str = member(Choice(FORMAT), default=FORMAT)
 
     def __post_init__(self):
@@ -276,6 +307,9 @@ def build(messages, *, exporter, sign, descriptors=(), directories=(),
         directories=[
             d for d in directories if d in verification.used],
         keys=[v.vkey for v in verification.used_keys])
+    contents = replace(
+        contents,
+        policies=[*_Verification(contents.seal(sign)).policies.values()])
     if consistency:
         verification = _Verification(contents.seal(sign))
         contents = replace(contents, consistency=[
@@ -330,6 +364,14 @@ def _holders(source):
     return (value, *value.trust_parties)
 
 
+def policies(data):
+    """Return the bytes of the policy that each community tells in a file, by
+    its identifier; raise ProtocolError"""
+    return {
+        p.community: p.text.encode('utf-8')
+        for p in File.parse(data).policies}
+
+
 def _named_logs(sources):
     return {h.log for s in sources for h in _holders(s) if h.log}
 
@@ -370,7 +412,8 @@ class _Verification:
         self.used, self.used_keys = set(), set()
         self.parts = {
             part: f'{name}[{index}]'
-            for name in ['messages', 'descriptors', 'directories']
+            for name in [
+                'messages', 'descriptors', 'directories', 'policies']
             for index, part in enumerate(getattr(file, name))}
         self._keys()
         self._descriptors()
@@ -383,8 +426,10 @@ class _Verification:
         self._chains()
         self._answers()
         self._consistency()
+        self._policies()
         self._unused()
         self._trust()
+        self._witnessed()
 
     @contextmanager
     def check(self, name, text, part=None):
@@ -479,19 +524,17 @@ class _Verification:
                     raise Rejected("It comes before the "
                         f"{message.records[index - 1].event.event}.")
                 last = logged
-                if event.event == entry.DELIVERY:
+                if event.receipt is not None:
                     receipt_moment = _Moment(event.time, logged)
-            if event.event == entry.DELIVERY:
+            if event.receipt is not None:
                 receipt, receipt_part = Signed(
                     data=event.receipt.encode('utf-8'),
                     signature=event.signature), place
         if receipt:
-            with self.check(
-                    'receipt', f"{message}: receipt of {value.receiver}",
-                    receipt_part):
-                time = self._receipt(value, receipt, receipt_moment)
-                if not message.records:
-                    moment = _Moment(time)
+            time = self._answer(
+                message, receipt, receipt_moment, receipt_part)
+            if time and not message.records:
+                moment = _Moment(time)
         with self.check(
                 'message', f"{message}: signed by {value.sender}", part):
             self._verify(message, value.typ, value.sender, moment)
@@ -537,18 +580,30 @@ class _Verification:
             raise Rejected("It holds another signature of the sender.")
         return self._include(record.inclusion, record.entry)
 
-    def _receipt(self, value, signed, moment):
-        receipt = Receipt.parse(signed.data)
-        if (receipt.message, receipt.digest, receipt.receiver) != (
+    def _answer(self, message, signed, moment, part):
+        "Check the receipt or refusal of the recipient, and return its time"
+        value = message.value
+        if is_refusal(message):
+            with self.check('refusal', f"{message}: refused by "
+                    f"{value.receiver}, under its signature", part):
+                return self._signed_answer(Refusal, value, signed, moment)
+        else:
+            with self.check('receipt',
+                    f"{message}: receipt of {value.receiver}", part):
+                return self._signed_answer(Receipt, value, signed, moment)
+
+    def _signed_answer(self, Answer, value, signed, moment):
+        answer = Answer.parse(signed.data)
+        if (answer.message, answer.digest, answer.receiver) != (
                 value.id, value.digest, value.receiver):
             raise Rejected("It is about another message.")
-        if receipt.status != 'stored':
+        if Answer is Receipt and answer.status != 'stored':
             raise Rejected("It does not say that the message is stored.")
         self._verify(
-            signed, signature.RECEIPT, value.receiver,
-            moment or _Moment(receipt.time))
-        self._acknowledge(receipt.checkpoint)
-        return receipt.time
+            signed, Answer.typ, value.receiver,
+            moment or _Moment(answer.time))
+        self._acknowledge(answer.checkpoint)
+        return answer.time
 
     def _acknowledge(self, data):
         "Look if the receiver was shown another log than the file shows"
@@ -795,6 +850,30 @@ class _Verification:
                 f"The log {origin} does not contradict itself; that it only "
                 f"grew from {', '.join(steps)} is not proved here"))
 
+    @cached_property
+    def policies(self):
+        "The ToldPolicy of each community with a directory in the file"
+        descriptors = {d.key: d.value for d in self.signers}
+        return {
+            s.value.community: ToldPolicy.of(
+                descriptors[s.value.community], s.value)
+            for s in self.signers if isinstance(s, SignedDirectory)}
+
+    def _policies(self):
+        "Check that the policies of the file are what the directories tell"
+        for part in self.file.policies:
+            place = self.parts[part]
+            with self.check('policy', f"Policy of {part.community}, as its "
+                    f"directory, version {part.version}, tells it", place):
+                told = self.policies.get(part.community)
+                if not told or told.version != part.version:
+                    raise Rejected("It is not of the last one in the file.")
+                for number, (line, other) in enumerate(zip_longest(
+                            part.text.split('\n'), told.text.split('\n')), 1):
+                    if line != other:
+                        raise Rejected(
+                            f"The directory tells another line {number}.")
+
     def _unused(self):
         with self.check('use', "Every part serves"):
             for source in [*self.file.descriptors, *self.file.directories]:
@@ -830,6 +909,45 @@ class _Verification:
                     f"{checkpoint.origin} " + (
                         "has" if ok else "lacks")
                     + " the quorum of witnesses"))
+
+    def _witnessed(self):
+        """Tell how many of the witnesses that the communities elected signed
+        the checkpoints.  It informs: only a quorum of the policy of the
+        verifier must be there."""
+        sizes = {}
+        for checkpoint, signed in self.checkpoints.values():
+            for told in self._told(checkpoint, signed):
+                sizes.setdefault((checkpoint.origin, *told), set()).add(
+                    checkpoint.size)
+        for (origin, source, count), found in sorted(
+                sizes.items(), key=lambda i: (i[0][0], min(i[1]))):
+            directory = source.value
+            elected, quorum = len(directory.witnesses), directory.quorum
+            strength = "witnessed" if count >= quorum else "only recorded"
+            plural = "s" if len(found) > 1 else ""
+            self.checks.append(Check('witnessed', True,
+                f"Checkpoint{plural} {', '.join(map(str, sorted(found)))} of "
+                f"{origin} {strength}, {count} of {elected} witnesses signed "
+                f"and the quorum is {quorum}, says: {_name(source)}" + (
+                    "" if self._is_trusted(source)
+                    else ", which you do not trust")))
+
+    def _told(self, checkpoint, signed):
+        """Yield for each community that keeps the log the directory that
+        knows best the witnesses that signed, and how many they are"""
+        found = {}
+        for source in self.signers:
+            directory = source.value
+            if (isinstance(source, SignedDirectory) and directory.quorum
+                    and {v.vkey for v in checkpoint.logs(signed)}
+                    & _named_logs([source])):
+                count = len({*directory.witnesses.values()} & {*signed})
+                rank = (count >= directory.quorum, count, directory.version)
+                found.setdefault(directory.community, []).append(
+                    (rank, source))
+        for ranked in found.values():
+            (_, count, _), source = max(ranked, key=lambda r: r[0])
+            yield source, count
 
     def _signer(self, identifier, source, moment):
         text = f"Signer {identifier}, named in: {_name(source)}"
@@ -870,9 +988,25 @@ def _what(message):
                 getattr(message, 'number', None)]))
 
 
+def is_refusal(message):
+    "Tell if what a SignedMessage has of its recipient is a refusal"
+    for record in message.records:
+        if record.event.receipt is not None:
+            return record.event.event == entry.FAILURE
+    try:
+        return bool(message.receipt) and (
+            signature.type_of(message.receipt.signature) == signature.REFUSAL)
+    except ProtocolError:
+        return False
+
+
 def _in_words(event):
     words = event.event.replace('-', ' ')
-    if event.reason is not None:
+    if event.reason == entry.REFUSED:
+        words += (' (refused, says the trust party alone)'
+            if event.receipt is None
+            else ' (refused by the recipient, signed)')
+    elif event.reason is not None:
         words += f' ({event.reason})'
     return words
 

@@ -209,8 +209,22 @@ def _schemas():
                     "refusal of a message.",
                     **_refer('Record'),
                     },
+                'refusal': {
+                    'description': "The text of the Refusal by which the "
+                    "recipient refuses for good a message that its sender "
+                    "has really signed.",
+                    **plain(LONG_TEXT),
+                    },
+                'signature': {
+                    'description': "The one over the refusal.",
+                    **plain(JWS),
+                    },
                 },
             'required': ['type', 'title', 'status'],
+            'dependentRequired': {
+                'refusal': ['signature'],
+                'signature': ['refusal'],
+                },
             'additionalProperties': False,
             },
         }

@@ -5,7 +5,10 @@ from datetime import datetime
 
 from . import signature
 from .record import (
-    BINARY, DIGEST, IDENTIFIER, TIME, UUID, Choice, Optional, Record, member)
+    BINARY, DIGEST, IDENTIFIER, TEXT, TIME, UUID, Choice, Optional, Record,
+    Text, member)
+
+PROBLEM = Text(r'[a-z-]{1,100}')
 
 
 @dataclass(frozen=True)
@@ -25,4 +28,25 @@ class Receipt(Record):
     receiver: str = member(IDENTIFIER)
     time: datetime = member(TIME)
     status: str = member(Choice('stored', 'relayed'), default='stored')
+    checkpoint: 'bytes | None' = member(Optional(BINARY), default=None)
+
+
+@dataclass(frozen=True)
+class Refusal(Record):
+    """The word of a receiver that it does not take a message, and will not
+
+    message and digest (SHA-256 of its exact bytes) name the message.
+    problem is the name of the problem that it answered, and text what it
+    said about it.
+    checkpoint is as in a Receipt.
+    Signed by the receiver, once it has verified who sent the message.
+    """
+    typ = signature.REFUSAL
+
+    message: str = member(UUID)
+    digest: str = member(DIGEST)
+    receiver: str = member(IDENTIFIER)
+    time: datetime = member(TIME)
+    problem: str = member(PROBLEM)
+    text: 'str | None' = member(Optional(TEXT), default=None)
     checkpoint: 'bytes | None' = member(Optional(BINARY), default=None)

@@ -28,6 +28,7 @@ RECORDS = {
     'MembershipState': statement.MembershipState,
     'Page': offer.Page,
     'Receipt': receipt.Receipt,
+    'Refusal': receipt.Refusal,
     'Record': entry.Record,
     'RelationAnswer': statement.RelationAnswer,
     'RelationArbiter': dispute.RelationArbiter,

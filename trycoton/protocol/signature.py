@@ -27,8 +27,8 @@ from .errors import Malformed, Rejected, UnknownKey
 __all__ = [
     'ENVELOPE', 'RECEIPT', 'DESCRIPTOR', 'DIRECTORY', 'APPLICATION',
     'STATEMENT', 'OFFER_APPROVAL', 'CATALOGUE_PAGE', 'RELATION',
-    'COMMISSION', 'TOKEN', 'AWARD', 'CUSTODY', 'ACKNOWLEDGEMENT', 'TYPES',
-    'SIGNATURE_HEADER', 'PublicKey', 'SigningKey', 'EncryptionKey',
+    'COMMISSION', 'TOKEN', 'AWARD', 'CUSTODY', 'ACKNOWLEDGEMENT', 'REFUSAL',
+    'TYPES', 'SIGNATURE_HEADER', 'PublicKey', 'SigningKey', 'EncryptionKey',
     'UnknownKey', 'sign', 'type_of', 'kid_of', 'read_header', 'verify']
 
 SIGNATURE_HEADER = 'TryCoTon-Signature'
@@ -36,13 +36,13 @@ SIGNATURE_HEADER = 'TryCoTon-Signature'
 TYPES = (
     ENVELOPE, RECEIPT, DESCRIPTOR, DIRECTORY, APPLICATION,
     STATEMENT, OFFER_APPROVAL, CATALOGUE_PAGE, RELATION,
-    COMMISSION, TOKEN, AWARD, CUSTODY, ACKNOWLEDGEMENT) = (
+    COMMISSION, TOKEN, AWARD, CUSTODY, ACKNOWLEDGEMENT, REFUSAL) = (
     'trycoton-envelope', 'trycoton-receipt', 'trycoton-descriptor',
     'trycoton-directory', 'trycoton-application', 'trycoton-statement',
     'trycoton-offer-approval', 'trycoton-catalogue-page',
     'trycoton-relation', 'trycoton-commission-statement',
     'trycoton-pull-token', 'trycoton-award', 'trycoton-custody',
-    'trycoton-acknowledgement')
+    'trycoton-acknowledgement', 'trycoton-refusal')
 
 # The points of small order, less their sign: anybody signs for such a key
 WEAK = {bytes.fromhex(y) for y in [

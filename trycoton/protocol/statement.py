@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from . import dispute
-from .announcement import KeyAnnouncement
+from .announcement import KeyAnnouncement, WitnessAnnouncement
 from .directory import Participant
 from .envelope import SEALED_KIND
 from .offer import ApprovalStatement
@@ -129,5 +129,6 @@ BODIES = {
     'relation-proposal': RelationProposal,
     'relation-answer': RelationAnswer,
     'relation-end': RelationEnd,
+    'witness-announcement': WitnessAnnouncement,
     SEALED_KIND: SealedBody,
     }

@@ -590,6 +590,35 @@ class CooperativeCommunityTestCase(
                     content.to_bytes(), signature.DIRECTORY)))
 
     @with_transaction()
+    def test_directory_alarm_at_once(self):
+        "Test who synchronises by hand raises the alarm beside the error"
+        pool = Pool()
+        Community = pool.get('cooperative.community')
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        own, _ = self.join()
+        joined = own.community
+        first = Directory.last(self.community).content
+        Directory.synchronise(joined, Response(Directory.last(
+                    self.community)))
+        contradictory = self.publish(
+            joined, first, version=first.version, previous=first.previous)
+
+        with unittest.mock.patch(
+                'cooperative_community.directory.transact',
+                lambda database, function, *args: function(*args)), \
+                unittest.mock.patch.object(
+                    Directory, 'fetch', return_value=contradictory):
+            with self.assertRaises(DirectoryRefusedError):
+                Community.synchronise([joined])
+        # What is written now is rolled back with the error
+        self.assertEqual(self.alarms(), [])
+        function, args, kwargs = Transaction()._atexit.pop()
+        function(*args, **kwargs)
+        alarm, = self.alarms()
+        self.assertEqual((alarm.kind, alarm.state), ('directory', 'open'))
+
+    @with_transaction()
     def test_directory_own_entry(self):
         "Test a member that the directory does not have any more"
         pool = Pool()

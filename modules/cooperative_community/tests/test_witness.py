@@ -1,6 +1,8 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "The members that a community elects as witnesses of its logs"
+import datetime as dt
+from types import SimpleNamespace
 from unittest.mock import patch
 
 from trytond.exceptions import UserError
@@ -12,12 +14,15 @@ from trytond.transaction import Transaction
 
 from cooperative_community import witness as module
 from cooperative_edi.client import ClientError, Response
+from cooperative_edi.exceptions import DocumentRefused
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, signature
+from trycoton.protocol.announcement import WitnessAnnouncement
 from trycoton.protocol.directory import Directory, Participant
-from trycoton.protocol.note import Cosigner, Note, NoteSigner
+from trycoton.protocol.note import (
+    COSIGNATURE, Cosigner, Note, NoteSigner, Verifier)
 from trycoton.protocol.policy import Policy
 from trycoton.protocol.signature import SigningKey
 from trycoton.protocol.tests.test_evidence import Log
@@ -119,6 +124,89 @@ class WitnessTestCase(RouteTestCase):
             membership = self.Membership(id_)
             return tuple(getattr(membership, n) for n in names)
         return self.ask(read)
+
+    def announce(self, vkey, created=None, **values):
+        "Have the community receive what the member announces of its witness"
+        def receive():
+            pool = Pool()
+            Document = pool.get('cooperative.edi.document')
+            membership = self.Membership(self.memberships[MEMBER])
+            announcement = WitnessAnnouncement(**{
+                    'identifier': MEMBER, 'witness': vkey,
+                    'created': created or now(), **values})
+            Document.receive_witness_announcement(
+                SimpleNamespace(
+                    company=membership.company, peer=membership.peer),
+                announcement.to_json())
+        self.ask(receive)
+
+    def forget(self):
+        def forget():
+            self.Membership.write(self.Membership.browse(
+                    list(self.memberships.values())), {
+                    'witness_announced': None})
+        self.ask(forget)
+
+    def test_replaced(self):
+        "Test the directory tells the key that the member replaced its own by"
+        self.addCleanup(self.forget)
+        self.elect(self.descriptor())
+        new = Cosigner(
+            'member.example/witness', SigningKey.generate()).vkey
+        self.announce(new)
+        directory = self.directory()
+        self.assertEqual(
+            {i: v.vkey for i, v in directory.witnesses.items()},
+            {MEMBER: new})
+        # What comes late does not bring the old one back
+        with self.assertRaises(DocumentRefused):
+            self.announce(self.vkey, created=now() - dt.timedelta(hours=1))
+        self.assertEqual(self.directory().digest, directory.digest)
+        self.announce(new, created=now() + dt.timedelta(seconds=9))
+        self.assertEqual(self.directory().digest, directory.digest)
+
+    def test_resigned(self):
+        "Test who resigned is named no more"
+        self.addCleanup(self.forget)
+        self.elect(self.descriptor())
+        self.announce(None)
+        self.assertEqual(self.directory().witnesses, {})
+        self.assertIsNone(self.directory().quorum)
+        # The manager may elect it again, not the member itself
+        self.announce(self.vkey, created=now() + dt.timedelta(seconds=9))
+        self.assertEqual(self.directory().witnesses, {})
+        self.assertEqual(
+            self.elect(self.descriptor())[0], 'elected')
+
+    def test_announced_badly(self):
+        "Test the key of somebody else, or of something else, is not taken"
+        self.addCleanup(self.forget)
+        later = now()
+
+        def key():
+            membership = self.Membership(self.memberships[MEMBER])
+            return next(iter(membership.peer.public_keys().values()))
+        own = Verifier('x.example/witness', self.ask(key), COSIGNATURE).vkey
+        for vkey in [own, self.log.signer.vkey]:
+            self.assertEqual(
+                self.elect(self.descriptor())[0], 'elected')
+            later += dt.timedelta(seconds=1)
+            self.announce(vkey, created=later)
+            self.assertEqual(self.directory().witnesses, {})
+            self.assertEqual(self.ask(lambda: self.Membership(
+                        self.memberships[MEMBER]).witness_state), 'failed')
+        self.elect(self.descriptor())
+        for values in [{'identifier': OTHER}, {'identifier': COMMUNITY}]:
+            with self.assertRaises(DocumentRefused):
+                self.announce(own, created=later + dt.timedelta(hours=1),
+                    **values)
+        self.assertEqual(len(self.directory().witnesses), 1)
+
+    def test_announced_unelected(self):
+        "Test who was not elected is not by its own word"
+        self.addCleanup(self.forget)
+        self.announce(self.vkey)
+        self.assertEqual(self.directory().witnesses, {})
 
     def directory(self):
         response = self.client().get(

@@ -152,6 +152,10 @@ class DisputeTestCase(InstancesTestCase):
             self.assertEqual(self.kinds(instance), kinds)
             self.assertIn('consistent', self.read(
                     instance, 'checked', model='dispute.item'))
+            # People are called by their names
+            for author, text in self.read(
+                    instance, 'author_name', 'text', model='dispute.item'):
+                self.assertNotIn('0225:', f'{author} {text}')
         self.award('split', credited=Decimal('60'), paid=Decimal('60.00'))
         self.assertEqual(self.states(), ['awarded'] * 3)
         for instance in [self.anne, self.bruno]:

@@ -1,8 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "What a member learns and shows of a message that was not delivered"
+import inspect
 import io
 import os
+import re
 import unittest
 import zipfile
 from pathlib import Path
@@ -20,7 +22,7 @@ from trycoton.protocol import canonical, entry, envelope, evidence, signature
 from trycoton.protocol.descriptor import Descriptor
 from trycoton.protocol.note import NoteSigner
 from trycoton.protocol.policy import Policy
-from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.receipt import Receipt, Refusal
 from trycoton.protocol.signature import SigningKey
 from trycoton.protocol.tests.test_evidence import Log
 
@@ -96,6 +98,24 @@ class EventTestCase(unittest.TestCase):
             records[event] = self.log.record(
                 said, event, now(), **values).to_json()
         return records
+
+    def refusal(self, refused, other=None, **values):
+        "Return what the recipient signs of its refusal, and the signature"
+        other = other or self.them
+        data = Refusal(**{
+                'message': refused.uuid, 'digest': refused.digest,
+                'receiver': THEM, 'time': now(), 'problem': 'suspended',
+                'text': "Not from you.", **values}).to_bytes()
+        return data.decode(), signature.sign(
+            data, signature.REFUSAL, other.key)
+
+    def refused(self, message, refusal=(None, None)):
+        "Return the record by which the trust party says who refused it"
+        receipt, jws = refusal
+        return {'delivery-failure': self.log.record(
+                envelope.parse(bytes(message.data)), 'delivery-failure',
+                now(), jws, receipt, reason='refused', text="No."
+                ).to_json()}
 
     def keep(self, message, records):
         "Have the member fetch the records"
@@ -188,6 +208,85 @@ class EventTestCase(unittest.TestCase):
         self.assertEqual(
             (event.event, event.reason), ('submission-rejection', 'suspended'))
         self.assertIsNone(message.failure)
+
+    @with_transaction()
+    def test_refused(self):
+        "Test a signed refusal of the recipient is told from an unsigned one"
+        Message = Pool().get('cooperative.edi.message')
+        self.set_up()
+        for signed, words in [
+                (True, "sous sa signature"),
+                (False, "selon le seul tiers de confiance")]:
+            message = Message.send(
+                self.relation, invoice(US, THEM, f'F{signed}'))
+            self.take(message, 'submission')
+            message = self.keep(message, self.refused(
+                    message, *[self.refusal(message)] if signed else []))
+            event, = message.events
+            self.assertEqual(event.signed, signed)
+            self.assertEqual(message.failure, 'refused')
+            self.assertIn(words, message.error)
+            with self.sources():
+                report = evidence.verify(Message.evidence([message]))
+            self.assertNotEqual(report.status, evidence.REFUSED)
+            self.assertEqual(
+                'refusal' in [c.name for c in report.checks], signed)
+
+    @with_transaction()
+    def test_refusal_invented(self):
+        "Test a trust party that invents a refusal is caught"
+        Alarm = Pool().get('cooperative.edi.alarm')
+        message = self.set_up()
+        self.take(message, 'submission')
+        forger = Other(THEM)
+        known = self.them.key
+        for count, refusal in enumerate([
+                self.refusal(message, digest='0' * 64),
+                self.refusal(message, receiver=THIRD),
+                (self.refusal(message)[0], self.refusal(
+                        message, text="Yes.")[1])], 1):
+            message = self.keep(message, self.refused(message, refusal))
+            self.assertFalse(message.events)
+            self.assertEqual(
+                Alarm.search_count([('kind', '=', 'record')]), count)
+        # By a key that may be on its way: not kept, and no alarm yet
+        self.assertNotEqual(forger.key.kid, known.kid)
+        message = self.keep(
+            message, self.refused(message, self.refusal(message, forger)))
+        self.assertFalse(message.events)
+
+    @with_transaction()
+    def test_refused_directly(self):
+        "Test the signed refusal of who was sent the message is evidence"
+        Message = Pool().get('cooperative.edi.message')
+        self.set_up()
+        self.relation = create_relation(self.identity, self.them)
+        problem = {
+            'type': 'https://trycoton.org/problems/suspended',
+            'title': "No.", 'status': 403}
+        for number, (refusal, kept) in enumerate([
+                (self.refusal, True),
+                (lambda m: self.refusal(m, Other(THEM)), False),
+                (lambda m: self.refusal(m, message=self.relation.uuid),
+                    False),
+                (lambda m: ('{}', 'x'), False),
+                (lambda m: (1, 2), False)]):
+            message = Message.send(
+                self.relation, invoice(US, THEM, f'F{number}'))
+            text, jws = refusal(message)
+            self.post(message, 403, {
+                    **problem, 'refusal': text, 'signature': jws})
+            message = Message(message.id)
+            self.assertEqual(message.state, 'failed')
+            self.assertEqual(bool(message.refusal), kept)
+            self.assertEqual(bool(message.refusal_signature), kept)
+            if kept:
+                with self.sources():
+                    report = evidence.verify(Message.evidence([message]))
+                self.assertIn('refusal', [c.name for c in report.checks])
+                self.assertEqual(
+                    [c for c in report.checks
+                        if not c.ok and c.name not in evidence.TRUST], [])
 
     @with_transaction()
     def test_false_record(self):
@@ -302,17 +401,43 @@ class EventTestCase(unittest.TestCase):
         for language, words in [
                 ('en', ["Certificate of Evidence", "Invoice", "Delivered",
                         "2026", "entry 2 of the log", "45k", "blockchain",
-                        "Placed in the mailbox"]),
+                        "Placed in the mailbox",
+                        "✓ The messages are signed by their senders (1)",
+                        "✓ The records are in the logs of the trust parties "
+                        "(3)",
+                        "? not established: "]),
                 ('fr', ["Attestation de preuve", "Facture", "Remis",
-                        "entrée 2 du journal", "registre électronique non",
-                        "Mis en boîte aux lettres", "Comment le vérifier"]),
+                        "entrée 2 du registre", "registre électronique non",
+                        "Mis en boîte aux lettres", "Comment le vérifier",
+                        "✓ Les messages sont signés par leurs expéditeurs "
+                        "(1)",
+                        "? non établi : "]),
                 ]:
             text = self.certificate(delivered, language)
             for word in [*common, *words]:
                 with self.subTest(word=word):
                     self.assertIn(word, text)
-            for word in ["Cosigned by", "Cosigné par", "qualified ledger"]:
+            for word in ["Cosigned by", "Cosigné par", "qualified ledger",
+                    # What was checked is in the language of the reader
+                    "msg_certificate", "record of its"]:
                 self.assertNotIn(word, text)
+
+    @with_transaction()
+    def test_certificate_checks(self):
+        "Test there are words for whatever a file is checked for"
+        pool = Pool()
+        Message = pool.get('ir.message')
+        ModelData = pool.get('ir.model.data')
+        names = set(re.findall(
+                r"Check\(\s*'([a-z]+)'|self\.check\(\s*'([a-z]+)'",
+                inspect.getsource(evidence)))
+        names = {n for found in names for n in found if n}
+        self.assertGreater(len(names), 15)
+        for name in names | {'record'}:
+            with self.subTest(name=name):
+                self.assertTrue(Message(ModelData.get_id(
+                            'cooperative_edi',
+                            f'msg_certificate_check_{name}')).text)
 
     @with_transaction()
     def test_certificate_undelivered(self):

@@ -16,7 +16,7 @@ from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import canonical, envelope, signature, ubl
 from trycoton.protocol.directory import PublishedKey
 from trycoton.protocol.envelope import Envelope
-from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.receipt import Receipt, Refusal
 
 from .tools import (
     THIRD, US, Other, configure, create_identity, create_relation, now)
@@ -98,6 +98,55 @@ class ReceptionTestCase(RouteTestCase):
         self.assertEqual(self.count('cooperative.edi.message'), messages)
         self.assertEqual(self.refused(name), refused + 1)
         return response
+
+    def assertDeclined(self, message, *response, data=None):
+        "Check that the problem holds what we signed of our refusal"
+        body = json.loads(self.assertProblem(*response).data)
+        data = data or message.to_bytes()
+        refusal = Refusal.open(
+            body['refusal'].encode(), body['signature'], self.keys)
+        self.assertEqual(
+            (refusal.message, refusal.digest, refusal.receiver,
+                refusal.problem),
+            (message.id, canonical.digest(data), US,
+                body['type'].rpartition('/')[2]))
+        return refusal
+
+    def test_declined(self):
+        "What is refused for good, and really from its sender, is signed"
+        unknown = self.other.statement('tractor-loan', {})
+        refusal = self.assertDeclined(
+            unknown, lambda: self.send(unknown), 422, 'malformed')
+        self.assertIn("tractor-loan", refusal.text)
+        routed = self.other.invoice(self.relation, via=THIRD)
+        self.assertDeclined(
+            routed, lambda: self.send(routed), 403, 'other-route')
+        first = self.other.invoice(self.relation)
+        self.assertEqual(self.send(first).status_code, 201)
+        second = self.other.invoice(self.relation, id=first.id)
+        self.assertDeclined(
+            second, lambda: self.send(second), 409, 'conflict')
+
+    def test_not_declined(self):
+        "What may pass, or is not by its sender, is refused unsigned"
+        Peer = Pool(self.db_name).get('cooperative.edi.peer')
+        third = Other(THIRD)
+        self.ask(lambda: Peer.update_from(
+                self.company, third.participant()))
+        good = self.other.invoice(self.relation)
+        elsewhere = self.other.invoice(self.relation, receiver=THIRD)
+        for call, status, name, retry in [
+                # A peer has us refuse what another one wrote
+                (lambda: self.send(good, third), 403, 'not-sender', False),
+                (lambda: self.send(elsewhere), 404, 'not-addressed', False),
+                (lambda: self.send(good, typ=signature.STATEMENT),
+                    401, 'signature', False),
+                (lambda: self.send(self.other.invoice(str(uuid.uuid4()))),
+                    403, 'no-relation', True)]:
+            with self.subTest(name=name):
+                response = self.assertProblem(call, status, name, retry)
+                self.assertNotIn('refusal', json.loads(response.data))
+        self.assertEqual(self.send(good).status_code, 201)
 
     def test_stored(self):
         "A good message is answered by a receipt, each time the same"

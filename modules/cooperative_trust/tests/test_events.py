@@ -132,11 +132,11 @@ class EventTestCase(RouteTestCase):
         Message.attend(self.db_name)
         return id_
 
-    def refuse(self, message, status=HTTPStatus.NO_CONTENT):
+    def refuse(self, message, status=HTTPStatus.NO_CONTENT, data=None):
         "Post the problem for which the buyer does not take the message"
         path = (f'/{self.db_name}/cooperative/edi/mailbox/{message.id}'
             '/receipt')
-        response = self.client().post(path, data=canonical.dump({
+        response = self.client().post(path, data=data or canonical.dump({
                     'type': 'https://trycoton.org/problems/suspended',
                     'title': "The sender is not active.", 'status': 403,
                     }), headers=self.buyer.authorization('POST', path))
@@ -290,6 +290,88 @@ class EventTestCase(RouteTestCase):
         response = self.buyer.fetch(self.client(), self.db_name, message)
         self.assertEqual(response.status_code, HTTPStatus.CONFLICT)
 
+    def test_refused_under_signature(self):
+        "Test what the recipient signs of its refusal is in the log"
+        message = self.invoice()
+        answer = self.buyer.refusal(message)
+        self.refuse(message, data=answer)
+        told = self.records(message)['delivery-failure']
+        answer = canonical.load(answer)
+        self.assertEqual(told.reason, 'refused')
+        self.assertEqual(
+            (told.receipt, told.signature),
+            (answer['refusal'], answer['signature']))
+        # Not signed again, nor unsigned, nor taken after all
+        self.refuse(message)
+        self.refuse(message, data=self.buyer.refusal(message, 'malformed'))
+        response = self.buyer.fetch(self.client(), self.db_name, message)
+        self.assertEqual(response.status_code, HTTPStatus.CONFLICT)
+        self.assertEqual(self.records(message)['delivery-failure'], told)
+        self.assertIn(
+            'refusal', [c.name for c in self.verified(message).checks])
+
+    def test_refused_without_signature(self):
+        "Test what the recipient did not sign so stays our own word"
+        other = self.invoice()
+        stranger = Member('0225:732829320_8')
+        stranger.identifier = BUYER
+
+        def changed(message, **values):
+            return canonical.dump({
+                    **canonical.load(self.buyer.refusal(message)), **values})
+        for refuse in [
+                lambda m: self.buyer.refusal(m, message=other.id),
+                lambda m: self.buyer.refusal(m, digest=other.digest),
+                lambda m: self.buyer.refusal(m, receiver=SELLER),
+                lambda m: self.seller.refusal(m, receiver=BUYER),
+                stranger.refusal,
+                lambda m: changed(m, refusal='{}'),
+                lambda m: changed(m, refusal=1),
+                lambda m: changed(m, signature=None)]:
+            message = self.invoice()
+            data = refuse(message)
+            self.refuse(message, data=data)
+            told = self.records(message)['delivery-failure']
+            with self.subTest(data=data):
+                self.assertEqual(told.reason, 'refused')
+                self.assertEqual((told.receipt, told.signature), (None, None))
+        for i in range(3):
+            message = self.invoice()
+            data = self.buyer.refusal(message)
+            place = data.index(b'refusal":"') + 30 + 40 * i
+            flipped = data[:place] + bytes([data[place] ^ 1]) + (
+                data[place + 1:])
+            self.refuse(message, data=flipped)
+            told = self.records(message)['delivery-failure']
+            self.assertEqual((told.receipt, told.signature), (None, None))
+        self.assertNotIn(
+            'refusal', [c.name for c in self.verified(message).checks])
+
+    def verified(self, message):
+        records = sorted(
+            (r for r in self.raw(message).values() if r),
+            key=lambda r: entry.EVENTS.index(r.event.event))
+        report = evidence.verify(self.build([evidence.SignedMessage(
+                        data=message.to_bytes(),
+                        signature=self.seller.sign(
+                            message.to_bytes(), message.typ).popitem()[1],
+                        records=records)]), Policy.of([self.verifier.vkey]))
+        self.assertEqual(
+            report.status, evidence.VERIFIED,
+            [c for c in report.checks if not c.ok])
+        return report
+
+    def test_refusal_that_may_pass(self):
+        "Test who refuses for now has the message again"
+        message = self.invoice()
+        answer = canonical.load(
+            self.buyer.refusal(message, 'unavailable'))
+        self.refuse(
+            message, data=canonical.dump({**answer, 'status': 503}))
+        self.assertNotIn('delivery-failure', self.records(message))
+        response = self.buyer.fetch(self.client(), self.db_name, message)
+        self.assertEqual(response.status_code, HTTPStatus.NO_CONTENT)
+
     def test_pushed(self):
         "Test what an address refuses, or does not answer, is not delivered"
         Message = Pool(self.db_name).get('cooperative.edi.message')
@@ -300,6 +382,14 @@ class EventTestCase(RouteTestCase):
             Response(422, {}, b'{"title":"No.","type":"x"}'))
         told = self.records(refused)['delivery-failure']
         self.assertEqual((told.reason, told.text), ('refused', "422 No."))
+        self.assertIsNone(told.receipt)
+        signed = self.invoice()
+        answer = self.buyer.refusal(signed)
+        self.do(
+            Message.posted, self.relayed(signed), Response(403, {}, answer))
+        told = self.records(signed)['delivery-failure']
+        self.assertEqual(
+            told.receipt, canonical.load(answer)['refusal'])
         self.do(Message.unanswered, self.relayed(silent), "timed out")
         self.assertNotIn('delivery-failure', self.records(silent))
         self.age(self.relayed(silent), dt.timedelta(days=6))

@@ -11,13 +11,13 @@ from trytond.modules.company.tests import create_company, set_company
 from trytond.pool import Pool
 from trytond.protocols.wrappers import HTTPStatus
 
-from trycoton.protocol import canonical, entry, signature, token, ubl
+from trycoton.protocol import canonical, entry, problem, signature, token, ubl
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.directory import (
     Directory, Legal, Participant, PublishedKey)
 from trycoton.protocol.envelope import Envelope, Statement
 from trycoton.protocol.note import Verifier
-from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.receipt import Receipt, Refusal
 
 TRUST = '0225:833555675'
 COMMUNITY = '0225:732829320'
@@ -193,6 +193,19 @@ class Member:
                 'receipt': data.decode(),
                 'signature': signature.sign(
                     data, signature.RECEIPT, self.key),
+                })
+
+    def refusal(self, refused, name='suspended', **values):
+        "Return the problem by which the member refuses the message for good"
+        data = Refusal(**{
+                'message': refused.id, 'digest': refused.digest,
+                'receiver': self.identifier, 'time': now(), 'problem': name,
+                'text': "No.", **values}).to_bytes()
+        return canonical.dump({
+                'type': problem.BASE + name, 'title': "No.", 'status': 403,
+                'refusal': data.decode(),
+                'signature': signature.sign(
+                    data, signature.REFUSAL, self.key),
                 })
 
     def authorization(self, method, path):

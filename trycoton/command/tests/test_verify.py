@@ -13,7 +13,8 @@ from trycoton.command import main
 from trycoton.protocol import signature
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.contradiction import Contradiction
-from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.note import NoteSigner, Verifier
+from trycoton.protocol.policy import Policy
 from trycoton.protocol.tests import sample
 from trycoton.protocol.tests.test_evidence import (
     BUYER, COMMUNITY, SELLER, deal, minutes)
@@ -113,6 +114,10 @@ class VerifyTestCase(unittest.TestCase):
         code, out, _ = self.run_command(
             '--contents', folder, '--key', self.world.log.signer.vkey)
         self.assertEqual(code, 0, out)
+        told, = folder.glob('*.policy')
+        self.assertEqual(Policy.parse(told.read_bytes()).communities, (
+                Verifier.from_vkey(self.world.vkey(COMMUNITY)),))
+        told.unlink()
         paths = sorted(folder.iterdir())
         self.assertEqual(len(paths), len(self.world.messages))
         self.assertIn('-Order-', paths[-1].name)

@@ -20,7 +20,7 @@ from trycoton.protocol.descriptor import Charter, Descriptor, TrustParty
 from trycoton.protocol.directory import Directory, Legal, Participant
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
-from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.receipt import Receipt, Refusal
 from trycoton.protocol.signature import SigningKey
 from trycoton.protocol.witness import join
 
@@ -402,6 +402,9 @@ def bodies():
                     ['1', '2'])]),
         'Receipt': receipt,
         'Record': world.messages[0].records[1],
+        'Refusal': Refusal(
+            ID, DIGEST, SELLER, TIME, 'suspended', "The sender is not active.",
+            sample.envelope().checkpoint),
         'RelationAnswer': statement.RelationAnswer(ID, True, None),
         'RelationArbiter': dispute.RelationArbiter(ID, COMMUNITY),
         'RelationEnd': statement.RelationEnd(ID),
@@ -504,6 +507,10 @@ def proofs():
             yield _proof(record, vkey)
     for record in _undelivered().messages[0].records[1:]:
         yield _proof(record, vkey)
+    signed, alone = (
+        _refused(sign).messages[0].records[1] for sign in [True, False])
+    yield {**_proof(signed, vkey), 'name': "refusal that is signed"}
+    yield {**_proof(alone, vkey), 'name': "refusal that is not signed"}
     one, two = world.messages[0].records
     for name, changed in [
             ("other nonce", entry.Record(one.evidence, b'0' * 32, one.proof)),
@@ -531,6 +538,12 @@ def _undelivered():
             entry.SUBMISSION, entry.CONSIGNMENT, entry.FAILURE])
 
 
+def _refused(sign):
+    return test_events.tell(
+        test_events.world(), [entry.SUBMISSION, entry.FAILURE],
+        refused='signed' if sign else 'alone')
+
+
 def evidences():
     world = test_evidence.deal()
     world.seal(
@@ -549,7 +562,9 @@ def evidences():
     rejected = test_events.tell(test_events.world(), [entry.REJECTION])
     for name, world in [
             ("message not delivered", undelivered),
-            ("message refused", rejected)]:
+            ("message refused", rejected),
+            ("refused by the recipient, signed", _refused(True)),
+            ("refused by the recipient, not signed", _refused(False))]:
         yield valid(
             name, {'data': encode(world.build()), 'trusted': [log]},
             status=0)
@@ -567,6 +582,9 @@ def evidences():
             ("directory missing", lambda v: v['directories'].pop()),
             ("content key changed", lambda v: _flip(
                     v['messages'][-1], 'content_key')),
+            ("policy changed", lambda v: v['policies'][0].update(
+                    text=v['policies'][0]['text'].replace(
+                        'quorum none', 'quorum some'))),
             ("seal of another", lambda v: v.update(exporter=SELLER)),
             ("key added", lambda v: v['keys'].append(
                     NoteSigner('z.example', OTHER_KEY).vkey)),

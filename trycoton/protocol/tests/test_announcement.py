@@ -4,9 +4,10 @@ import datetime as dt
 import unittest
 from dataclasses import replace
 
-from trycoton.protocol.announcement import KeyAnnouncement
+from trycoton.protocol.announcement import KeyAnnouncement, WitnessAnnouncement
 from trycoton.protocol.directory import PublishedKey
 from trycoton.protocol.errors import Malformed, Rejected
+from trycoton.protocol.note import Cosigner
 from trycoton.protocol.signature import EncryptionKey, SigningKey
 
 NOW = dt.datetime(2026, 11, 22, 10, tzinfo=dt.timezone.utc)
@@ -70,3 +71,16 @@ class AnnouncementTestCase(unittest.TestCase):
                 (published(self.new, revoked=NOW),)]:
             with self.assertRaises(Malformed):
                 replace(self.announcement, keys=keys)
+
+    def test_witness(self):
+        "Test what a member announces of its witness keeps its bytes"
+        key = Cosigner('witness.example/w', self.new).vkey
+        for witness in [key, None]:
+            said = WitnessAnnouncement('0225:732829320', witness, NOW)
+            self.assertEqual(
+                WitnessAnnouncement.parse(said.to_bytes()), said)
+        for values in [
+                {'identifier': 'x'}, {'witness': 'x'}, {'witness': 1},
+                {'created': None}]:
+            with self.subTest(values=values), self.assertRaises(Malformed):
+                replace(said, **values)

@@ -7,7 +7,8 @@ import unittest
 from dataclasses import replace
 from datetime import timedelta
 
-from trycoton.protocol import canonical, entry, evidence, signature
+from trycoton.protocol import (
+    canonical, certificate, entry, evidence, signature)
 from trycoton.protocol.directory import Participant
 from trycoton.protocol.entry import (
     CONSIGNMENT, DELIVERY, EXPIRED, FAILURE, FAILURES, REFUSED, REJECTION,
@@ -26,8 +27,12 @@ STEP = 1 if os.environ.get('TRYCOTON_SOAK') else 41
 
 
 def tell(world, events, sender=BUYER, receiver=SELLER, created=minutes(1),
-        time=None, order=None, **values):
-    "Add a message with the records of its events to the world"
+        time=None, order=None, refused=None, **values):
+    """Add a message with the records of its events to the world
+
+    refused: the recipient refuses it, 'signed', or 'alone' says so the trust
+    party.
+    """
     time = time or created
     said, jws = world.say(sender, receiver, created, via=TRUST, **values)
     records = {}
@@ -43,6 +48,13 @@ def tell(world, events, sender=BUYER, receiver=SELLER, created=minutes(1),
             values.update(reason='forbidden', text="Not for you.")
         elif event == FAILURE:
             values.update(reason=EXPIRED, text="Never fetched.")
+            if refused:
+                values.update(reason=REFUSED, text="Not for us.")
+            if refused == 'signed':
+                refusal = world.refuse(said, time)
+                values.update(
+                    signature=refusal.signature,
+                    receipt=refusal.data.decode())
         records[event] = world.log.record(said, event, time, **values)
     world.messages.append(SignedMessage(
             data=said.to_bytes(), signature=jws,
@@ -151,16 +163,108 @@ class EventTestCase(unittest.TestCase):
                 {'event': REJECTION, 'reason': 'x', 'signature': None},
                 {'event': CONSIGNMENT},
                 {'event': CONSIGNMENT, 'signature': None, 'receipt': '{}'},
-                {'event': DELIVERY, 'receipt': '{}', 'reason': EXPIRED}]:
+                {'event': DELIVERY, 'receipt': '{}', 'reason': EXPIRED},
+                {'event': FAILURE, 'reason': EXPIRED, 'receipt': '{}'},
+                {'event': FAILURE, 'reason': REFUSED},
+                {'event': FAILURE, 'reason': REFUSED, 'receipt': '{}',
+                    'signature': None},
+                {'event': REJECTION, 'reason': 'x', 'receipt': '{}'}]:
             with self.subTest(values=values), self.assertRaises(Malformed):
                 replace(EVIDENCE, **values)
         for values in [
                 {'event': REJECTION, 'reason': 'forbidden', 'text': "x"},
                 {'event': CONSIGNMENT, 'signature': None},
+                {'event': FAILURE, 'reason': REFUSED, 'receipt': '{}'},
                 *({'event': FAILURE, 'reason': r, 'signature': None}
                     for r in FAILURES)]:
             made = replace(EVIDENCE, **values)
             self.assertEqual(entry.Evidence.parse(made.to_bytes()), made)
+
+    def test_refused(self):
+        "Test a refusal that the recipient signed is told from one it did not"
+        for refused, says, name in [
+                ('signed', "(refused by the recipient, signed)", 'refusal'),
+                ('alone', "(refused, says the trust party alone)", None)]:
+            told = tell(world(), [SUBMISSION, FAILURE], refused=refused)
+            checks = self.assertVerified(told).checks
+            self.assertIn(says, '\n'.join(c.text for c in checks))
+            self.assertEqual(
+                [c.part for c in checks if c.name == 'refusal'],
+                ['messages[0].records[1]'] if name else [])
+            read, = certificate.read(told.build()).messages
+            self.assertIsNone(read.receipt)
+            self.assertEqual(read.events[1].signed, bool(name))
+            self.assertEqual(
+                read.refusal and (read.refusal.problem, read.refusal.text),
+                ('suspended', "Not for us.") if name else None)
+
+    def test_refusal_invented(self):
+        "Test what the recipient did not sign so is not its refusal"
+        stranger = key(40)
+        for values, text in [
+                ({'sign': stranger}, "not given as one of"),
+                ({'digest': '0' * 64}, "about another message"),
+                ({'message': EVIDENCE.message[:-1] + '9'},
+                    "about another message"),
+                ({'receiver': BUYER}, "about another message")]:
+            told = world()
+            said, jws = told.say(BUYER, SELLER, minutes(1), via=TRUST)
+            refusal = told.refuse(said, minutes(1), **values)
+            told.messages.append(SignedMessage(
+                    data=said.to_bytes(), signature=jws, records=[
+                        told.log.record(said, SUBMISSION, minutes(1), jws),
+                        told.log.record(
+                            said, FAILURE, minutes(2), refusal.signature,
+                            refusal.data.decode(), reason=REFUSED)]))
+            with self.subTest(values=values):
+                self.assertNotBuilt(text, told)
+
+    def test_receipt_as_refusal(self):
+        "Test a receipt is not taken for a refusal, nor the other way round"
+        for event, reason in [(FAILURE, REFUSED), (DELIVERY, None)]:
+            told = world()
+            said, jws = told.say(BUYER, SELLER, minutes(1), via=TRUST)
+            answer = (told.receive if event == FAILURE else told.refuse)(
+                said, minutes(1))
+            told.messages.append(SignedMessage(
+                    data=said.to_bytes(), signature=jws, records=[
+                        told.log.record(said, SUBMISSION, minutes(1), jws),
+                        told.log.record(
+                            said, event, minutes(2), answer.signature,
+                            answer.data.decode(), reason=reason)]))
+            with self.subTest(event=event), self.assertRaises(ProtocolError):
+                told.build()
+
+    def test_refused_directly(self):
+        "Test who refuses a message that no trust party saw"
+        told = world()
+        told.send(BUYER, SELLER, minutes(1), received=False)
+        message, = told.messages
+        told.messages = [replace(
+                message, receipt=told.refuse(message.value, minutes(2)))]
+        data = told.build()
+        report = verify(data, Policy.of([told.vkey(COMMUNITY)]))
+        self.assertEqual(report.status, VERIFIED)
+        self.assertIn('refusal', [c.name for c in report.checks])
+        read, = certificate.read(data).messages
+        self.assertEqual(read.refusal.problem, 'suspended')
+        told.messages = [replace(message, receipt=told.refuse(
+                    message.value, minutes(2), sign=key(40)))]
+        self.assertNotBuilt("not given as one of", told)
+
+    def test_refusal_under_revoked_key(self):
+        "Test a key of the recipient that was revoked refuses nothing"
+        told = world()
+        said, jws = told.say(BUYER, SELLER, minutes(1), via=TRUST)
+        submission = told.log.record(said, SUBMISSION, minutes(1), jws)
+        told.direct(minutes(2), revoked=[SELLER])
+        refusal = told.refuse(said, minutes(3))
+        told.messages.append(SignedMessage(
+                data=said.to_bytes(), signature=jws, records=[
+                    submission, told.log.record(
+                        said, FAILURE, minutes(3), refusal.signature,
+                        refusal.data.decode(), reason=REFUSED)]))
+        self.assertNotBuilt("was revoked", told, exporter=BUYER)
 
     def test_guess(self):
         "Test who knows all of an event but the nonce cannot find its entry"
@@ -354,6 +458,8 @@ class FlipTestCase(unittest.TestCase):
         "Test a flipped bit is named, wherever it is"
         told = tell(world(), [SUBMISSION, CONSIGNMENT, DELIVERY])
         tell(told, [SUBMISSION, FAILURE], created=minutes(2))
+        tell(told, [SUBMISSION, FAILURE], created=minutes(2),
+            refused='signed')
         told.send(SELLER, BUYER, minutes(3))
         data = told.build(consistency=told.log.consistency)
         policy = Policy.of([told.log.signer.vkey])

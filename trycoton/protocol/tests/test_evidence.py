@@ -19,7 +19,7 @@ from trycoton.protocol.evidence import (
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.policy import Policy
 from trycoton.protocol.proof import Proof
-from trycoton.protocol.receipt import Receipt
+from trycoton.protocol.receipt import Receipt, Refusal
 from trycoton.protocol.signature import SigningKey
 
 from . import sample
@@ -156,6 +156,16 @@ class World:
                 **values}).to_bytes()
         return Signed(data=data, signature=signature.sign(
                 data, signature.RECEIPT, self.keys[message.receiver]))
+
+    def refuse(self, said, time, sign=None, **values):
+        "The recipient refuses the message under its signature"
+        data = Refusal(**{
+                'message': said.id, 'digest': said.digest,
+                'receiver': said.receiver, 'time': time,
+                'problem': 'suspended', 'text': "Not for us.",
+                **values}).to_bytes()
+        return Signed(data=data, signature=signature.sign(
+                data, signature.REFUSAL, sign or self.keys[said.receiver]))
 
     def send(self, sender, receiver, time, received=True, **values):
         "Send a message without trust party"

@@ -4,9 +4,10 @@
 import unittest
 from dataclasses import replace
 
+from trycoton.protocol import certificate
 from trycoton.protocol.directory import Participant
 from trycoton.protocol.evidence import (
-    REFUSED, UNESTABLISHED, VERIFIED, File, verify)
+    REFUSED, UNESTABLISHED, VERIFIED, File, ToldPolicy, policies, verify)
 from trycoton.protocol.note import Cosigner
 from trycoton.protocol.policy import Policy
 
@@ -88,3 +89,131 @@ class EvidenceWitnessTestCase(unittest.TestCase):
         changed = self.world.reseal(
             data, messages=[replace(message, records=records)])
         self.assertEqual(verify(changed, self.policy()).status, REFUSED)
+
+    def told(self, data, policy=None):
+        "Return what the file informs of, without what is trusted"
+        return [c.text for c in verify(data, policy).checks
+            if c.name in {'policy', 'witnessed'}]
+
+    def test_policy(self):
+        "Test the file tells the policy of the community, and trusts it not"
+        data = self.build(self.witnesses[:2])
+        told, = File.parse(data).policies
+        self.assertEqual((told.community, told.version), (COMMUNITY, 1))
+        self.assertEqual(
+            told.text.encode(), self.policy().to_bytes())
+        self.assertEqual(
+            policies(data), {COMMUNITY: self.policy().to_bytes()})
+        self.assertEqual(verify(data).status, UNESTABLISHED)
+        other = Policy.of([self.world.vkey(SELLER)])
+        self.assertEqual(verify(data, other).status, UNESTABLISHED)
+        # The one that is given counts, not the one inside
+        alone = Policy.of([self.world.vkey(COMMUNITY)])
+        unwitnessed = self.build([])
+        self.assertEqual(verify(unwitnessed, alone).status, VERIFIED)
+        self.assertEqual(
+            verify(unwitnessed, self.policy()).status, UNESTABLISHED)
+        read = certificate.read(data).policies
+        self.assertEqual(
+            [(p.community, p.version, p.quorum, p.witnesses) for p in read],
+            [(COMMUNITY, 1, 2, tuple(w.name for w in self.witnesses))])
+
+    def test_policy_changed(self):
+        "Test a policy that the directory does not tell is named"
+        data = self.build(self.witnesses)
+        told, = File.parse(data).policies
+        for text in [
+                told.text.replace('witnesses 2', 'witnesses 1'),
+                told.text.replace('quorum witnesses', 'quorum none'),
+                told.text + '\n',
+                told.text.replace('log log.example+', 'log log.example+0'),
+                told.text.split('\n', 1)[1]]:
+            with self.subTest(text=text):
+                self.assertNotEqual(text, told.text)
+                self.assertPolicyWrong(self.world.reseal(
+                        data, policies=[replace(told, text=text)]))
+        for changed in [
+                replace(told, version=2), replace(told, community=SELLER)]:
+            self.assertPolicyWrong(
+                self.world.reseal(data, policies=[changed]))
+
+    def assertPolicyWrong(self, data):
+        report = verify(data, self.policy())
+        self.assertEqual(report.status, REFUSED)
+        self.assertEqual(
+            [(c.name, c.part) for c in report.checks if not c.ok],
+            [('policy', 'policies[0]')])
+
+    def test_policy_flips(self):
+        "Test a flipped bit of the policy is named"
+        data = self.build(self.witnesses)
+        start = data.index(b'"policies":')
+        end = data.index(b'}]', start)
+        for i in range(data.index(b'"text":"', start) + 8, end - 1, 7):
+            for bit in [1, 2, 4]:
+                flipped = bytearray(data)
+                flipped[i] ^= bit
+                report = verify(bytes(flipped), self.policy())
+                self.assertEqual(report.status, REFUSED)
+                parts = [c.part for c in report.checks if not c.ok]
+                self.assertTrue(
+                    any('policies[0]' in (p or '') for p in parts)
+                    or [c.name for c in report.checks] == ['form'], parts)
+
+    def test_no_policy(self):
+        "Test a file without what only informs is as good"
+        data = self.build(self.witnesses)
+        changed = self.world.reseal(data, policies=[])
+        self.assertEqual(verify(changed, self.policy()).status, VERIFIED)
+
+    def test_policy_last(self):
+        "Test the policy is the one of the last directory in the file"
+        self.world.log.witnesses = self.witnesses
+        self.direct(NOW)
+        self.world.relay(BUYER, SELLER, minutes(1))
+        self.witnesses.pop()
+        self.direct(minutes(2))
+        self.world.relay(BUYER, SELLER, minutes(3))
+        data = self.world.build()
+        told, = File.parse(data).policies
+        self.assertEqual(told.version, 2)
+        self.assertEqual(told.text.encode(), self.policy().to_bytes())
+        first = ToldPolicy.of(
+            self.world.descriptor.value, self.world.directories[0].value)
+        self.assertPolicyWrong(
+            self.world.reseal(data, policies=[first]))
+
+    def test_told(self):
+        "Test how many of the elected witnesses signed is said"
+        for count, text in [
+                (3, "witnessed, 3 of 3 witnesses signed and the quorum is 2"),
+                (2, "witnessed, 2 of 3"),
+                (1, "only recorded, 1 of 3"), (0, "only recorded, 0 of 3")]:
+            with self.subTest(count=count):
+                self.setUp()
+                data = self.build(self.witnesses[:count])
+                policy, told = self.told(data)
+                self.assertIn(f" log.example {text}", told)
+                self.assertIn("which you do not trust", told)
+                self.assertNotIn("do not trust", ''.join(self.told(
+                            data, Policy.of([self.world.vkey(COMMUNITY)]))))
+
+    def test_told_of_each(self):
+        "Test the checkpoints that differ are told apart"
+        self.world.log.witnesses = []
+        self.direct(NOW)
+        self.world.relay(BUYER, SELLER, minutes(1), received=False)
+        self.world.log.witnesses = self.witnesses
+        self.world.relay(BUYER, SELLER, minutes(2))
+        _, first, second = self.told(self.world.build())
+        self.assertRegex(first, "^Checkpoints 1, 2 of .* only recorded, 0 ")
+        self.assertRegex(second, "^Checkpoints 3, 4 of .* witnessed, 3 of 3 ")
+
+    def test_nobody_elected(self):
+        "Test a community without witnesses says nothing of them"
+        self.world.direct(NOW)
+        self.world.relay(BUYER, SELLER, minutes(1))
+        data = self.world.build()
+        self.assertEqual(len(self.told(data)), 1)
+        self.assertEqual(
+            [p.quorum for p in certificate.read(data).policies], [None])
