@@ -95,6 +95,12 @@ class ComposeTestCase(unittest.TestCase):
         self.assertEqual(
             sorted(roles), ['actor', 'actor', 'community', 'trust'])
 
+    def test_variables(self):
+        "No variable is made of itself, which podman-compose would do twice"
+        for name, service in self.each():
+            for variable, value in service.get('environment', {}).items():
+                self.assertNotIn(variable, re.findall(r'\$\{(\w+)', value))
+
     def test_secrets(self):
         "Secrets are files, and each container gets only its own"
         for name, service in self.each():

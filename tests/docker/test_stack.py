@@ -252,6 +252,7 @@ class StackTestCase(unittest.TestCase):
                         ('identifier', '=', other.identifier)])
                 or actor.synchronise(), "the directory")
             actor.accept_trust_party(trust)
+            wait(lambda: actor.membership.state == 'active', "the admission")
         honey = product('MIEL', "Miel", '8.50', '5.5')
         seller.offer({seller.make_product(honey): honey})
         manager.approve_offers(wait(manager.offers, "the offer"))
