@@ -20,6 +20,7 @@ TESTS = [
     'cooperative_trust.tests.test_routes',
     'cooperative_trust.tests.test_serving',
     'cooperative_trust.tests.test_together',
+    'cooperative_trust.tests.test_witness',
     ]
 
 
