@@ -24,7 +24,7 @@ SLOW = [
     'partner', 'instance', 'commands', 'foreign']
 # Many wait, for clients, for processes that were killed or for a server
 LANES = min((os.cpu_count() or 1) + 1, 4)
-TIMEOUT = 14 * 60
+TIMEOUT = 30 * 60
 _COUNT = re.compile(r'^Ran (\d+) tests? in', re.MULTILINE)
 _RESULT = re.compile(r'^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$')
 _SKIPPED = re.compile(r'^(.*) \.\.\. skipped (.*)$', re.MULTILINE)

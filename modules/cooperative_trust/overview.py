@@ -201,7 +201,7 @@ class Traffic(ModelSQL, ModelView):
         return relayed.select(
             Min(relayed.id).as_('id'),
             *[c.as_(name) for c, name in zip(columns, names)],
-            Count(Literal('*')).as_('number'),
+            Count(Literal(1)).as_('number'),
             group_by=columns)
 
     @classmethod
@@ -255,7 +255,7 @@ class Queue(ModelSQL, ModelView):
             message.peer.as_('peer'),
             message.state.as_('state'),
             message.error.as_('reason'),
-            Count(Literal('*')).as_('number'),
+            Count(Literal(1)).as_('number'),
             cls.oldest.sql_cast(Min(message.stored)).as_('oldest'),
             Max(message.attempts).as_('attempts'),
             where=(message.relays != Null) & message.state.in_(LIVING),
@@ -319,7 +319,7 @@ class Usage(ModelSQL, ModelView):
             .select(
                 origin.company.as_('company'),
                 origin.peer.as_('peer'),
-                Count(Literal('*')).as_('sent'),
+                Count(Literal(1)).as_('sent'),
                 Literal(0).as_('received'),
                 Literal(0).as_('waiting'),
                 Max(message.stored).as_('last'),
@@ -336,7 +336,7 @@ class Usage(ModelSQL, ModelView):
             message.company.as_('company'),
             message.peer.as_('peer'),
             Literal(0).as_('sent'),
-            Count(Literal('*')).as_('received'),
+            Count(Literal(1)).as_('received'),
             Sum(waiting).as_('waiting'),
             Max(message.stored).as_('last'),
             where=Message.relayed(message),

@@ -135,14 +135,14 @@ class Deal:
         self.sale = self.seller.sale(self.buyer, self.purchase.number)
         self.click(self.sale, 'confirm')
 
-        self.go_on(self.sale)
+        self.reach(self.sale, 'processing')
         shipment, = self.sale.shipments
         for button in ['assign_force', 'pick', 'pack']:
             shipment.click(button)
         self.click(shipment, 'ship')
         shipment.click('do')
 
-        self.go_on(self.purchase)
+        self.reach(self.purchase, 'processing')
         shipment, = self.purchase.shipments
         self.click(shipment, 'receive')
         shipment.click('do')
@@ -159,12 +159,12 @@ class Deal:
         self.click(payment, 'succeed')
         self.amount = payment.amount
 
-    def go_on(self, order):
+    def reach(self, record, state):
         "Wait for what a kill left in the queue"
-        def processed():
-            order.reload()
-            return order.state == 'processing'
-        wait(processed, f"the processing of {order.number}")
+        def reached():
+            record.reload()
+            return record.state == state
+        wait(reached, f"the state {state} of {record.number}", TIMEOUT)
 
     def change(self):
         "Ask for one more"
@@ -214,7 +214,7 @@ class Deal:
         case.assertEqual(
             (sold.number, sold.total_amount),
             (bought.reference, bought.total_amount))
-        case.assertEqual(bought.state, 'paid')
+        self.reach(bought, 'paid')
         # Nothing is booked by the announcement alone
         case.assertEqual(sold.state, 'posted')
         self.seller.bank_statement((sold.party, self.amount))

@@ -59,7 +59,7 @@ class Backend:
             path = template.cache() / f'{template.key(modules)}.dump'
             path.parent.mkdir(parents=True, exist_ok=True)
             self._execute(f'CREATE DATABASE "{name}"')
-            with template._lock(path.with_suffix('.lock')):
+            with template._lock(f'{path}.lock'):
                 if path.exists():
                     self._run('pg_restore', '-d', name, path)
                 else:
