@@ -411,7 +411,7 @@ class EventTestCase(unittest.TestCase):
                         "Mis en boîte aux lettres", "Comment le vérifier",
                         "✓ Les messages sont signés par leurs expéditeurs "
                         "(1)",
-                        "? non établi : "]),
+                        "? non établi\N{NO-BREAK SPACE}: "]),
                 ]:
             text = self.certificate(delivered, language)
             for word in [*common, *words]:
