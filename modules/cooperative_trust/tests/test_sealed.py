@@ -25,10 +25,12 @@ from .tools import Community, party
 
 COMMUNITY = '0225:542065479'
 SECRET = 'ORDER-SECRET-1'
+# Not a part of the text of a time, as 8.50 may be
+PRICE = '4711.27'
 # What would betray the document, its kind included
 WORDS = [
     SECRET, 'SECRET', 'Miel', 'poacc', 'OrderResponse', 'BasicComponents',
-    '8.50']
+    PRICE]
 
 
 def order(buyer, seller, number=SECRET):
@@ -37,12 +39,12 @@ def order(buyer, seller, number=SECRET):
         buyer=party(buyer), seller=party(seller),
         lines=(ubl.OrderLine(
                 id='1', quantity=Decimal(2), unit='C62',
-                price=Decimal('8.50'), amount=Decimal('17.00'),
+                price=Decimal(PRICE), amount=Decimal('9422.54'),
                 item=ubl.Item(
                     name="Miel", seller_code='MIEL', vat_category='S',
                     vat_rate=Decimal('5.5'))),),
-        untaxed=Decimal('17.00'), tax=Decimal('0.94'),
-        total=Decimal('17.94'))
+        untaxed=Decimal('9422.54'), tax=Decimal('518.24'),
+        total=Decimal('9940.78'))
 
 
 def response(buyer, seller, number=SECRET):
@@ -315,7 +317,7 @@ class SealedTestCase(RelayTestCase):
             first, second = evidence.contents(data)
             line, = ubl.parse(first.payload).lines
             self.assertEqual(
-                (first.number, line.price), (SECRET, Decimal('8.50')))
+                (first.number, line.price), (SECRET, Decimal(PRICE)))
             self.assertEqual(second.number, f'R-{SECRET}')
             self.assertIn('delivery', {c.name for c in report.checks})
 
