@@ -126,6 +126,10 @@ class Company:
             raise AttributeError(login) from None
 
     def start(self):
+        # On a slow machine a person may do nothing for longer than a session
+        # lasts
+        with open(self.server.instance.config_path, 'a') as file:
+            file.write(f'\n[session]\ntimeout = {24 * 60 * 60}\n')
         self.server.start()
         for person in self.people.values():
             person.descriptions = self.stage.descriptions(
