@@ -20,7 +20,7 @@ from trycoton.command import server
 POINTS = [
     f'{function}:{when}'
     for function in [
-        '_receive', '_lead', 'claim', 'posted', 'process', 'network']
+        'receive_all', '_lead', 'claim', 'posted', 'process', 'network']
     for when in ['before', 'after']]
 LOST = 3
 _commit = Transaction.commit

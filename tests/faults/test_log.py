@@ -36,7 +36,7 @@ EVENTS = 2
 LIMIT = 120
 # Anywhere, then between the signature and the commit, then between the
 # commit and the copy, which comes before what is handed out
-FAULTS = [None, '_lead:before', '_lead:after', '_receive:after']
+FAULTS = [None, '_lead:before', '_lead:after', 'receive_all:after']
 BROKEN = OSError, http.client.HTTPException
 
 

@@ -54,11 +54,12 @@ class ScenarioTestCase(unittest.TestCase):
         self.assertFalse(result.failed, msg=output.getvalue())
 
     @classmethod
-    def add_all(cls, routes=ROUTES):
-        "Add a test for each scenario and route"
-        for path in sorted(FOLDER.glob('scenario_*.rst')):
-            for route in routes:
-                cls.add(path, route)
+    def add_all(cls, routes=ROUTES, names='*'):
+        "Add a test for each scenario, or those of the names, and route"
+        for name in names:
+            for path in sorted(FOLDER.glob(f'scenario_{name}.rst')):
+                for route in routes:
+                    cls.add(path, route)
 
     @classmethod
     def add(cls, path, route):
