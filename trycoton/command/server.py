@@ -20,6 +20,8 @@ PROGRAMS = {
     }
 START_TIMEOUT = 120
 STOP_TIMEOUT = 10
+# How long after its start a server does what waited
+PAUSE = 5
 
 
 class Server:
@@ -166,18 +168,26 @@ def _terminate(*_):
 
 def wake_couriers():
     """Have what waited in a database when its server stopped be sent and
-    imported once its models are loaded: nothing else may happen there for
-    long, without a cron."""
+    imported some seconds after its models are loaded: nothing else may happen
+    there for long, without a cron."""
     from trytond.pool import Pool
     from trytond.transaction import Transaction
     init = Pool.init
+
+    def wake(database, Message):
+        with Transaction().start(database, 0, readonly=True):
+            Message.wake()
 
     def init_and_wake(self, *args, **kwargs):
         init(self, *args, **kwargs)
         models = dict(self.iterobject())
         if Message := models.get('cooperative.edi.message'):
-            with Transaction().start(self.database_name, 0, readonly=True):
-                Message.wake()
+            # Who caused it logs in first: on SQLite, trytond tells a person
+            # in whose way something else is that there is no such database
+            timer = threading.Timer(
+                PAUSE, wake, [self.database_name, Message])
+            timer.daemon = True
+            timer.start()
     Pool.init = init_and_wake
 
 
