@@ -1,7 +1,6 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "What the people of the scenarios do again and again"
-import datetime as dt
 import hashlib
 import itertools
 from decimal import Decimal
@@ -9,11 +8,12 @@ from xmlrpc.client import Fault
 
 from trycoton.command.client import MEANT, fault_text
 from trycoton.command.demo.actor import wait
+from trycoton.command.demo.calendar import today
 
 from ..partner.stage import product
 
 _numbers = itertools.count(1)
-TODAY = dt.date.today()
+TODAY = today()
 PAYER = 'FR7630006000011234567890189'
 PAYEE = 'FR7630004000031234567890143'
 

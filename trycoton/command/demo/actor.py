@@ -4,13 +4,13 @@
 
 Nothing here knows more than what the person sees and presses.
 """
-import datetime as dt
 import functools
 import time
 from decimal import Decimal
 
 from .. import CommandError
 from ..client import Client
+from .calendar import today
 
 GROUPS = [
     'cooperative_edi.group_edi',
@@ -178,7 +178,7 @@ class Actor:
         if not lines:
             raise DemoError(f"{self.name}: nothing to pay")
         wizard = self.wizard('account.move.line.pay', lines)
-        wizard.form.date = dt.date.today()
+        wizard.form.date = today()
         wizard.execute('next_')
         if wizard.form_state == 'ask_journal':
             wizard.execute('next_')
@@ -198,12 +198,12 @@ class Actor:
         Statement = self.model('account.statement')
         journal, = self.find('account.statement.journal')
         statement = Statement(
-            name=f"Relevé {dt.date.today()}", journal=journal,
+            name=f"Relevé {today()}", journal=journal,
             total_amount=sum(a for _, a in receipts))
         for party, amount in receipts:
             line = statement.lines.new()
             line.number = str(len(statement.lines))
-            line.date = dt.date.today()
+            line.date = today()
             line.party = party
             line.amount = amount
         statement.save()
@@ -250,7 +250,7 @@ class Actor:
             'stock.location', [('type', '=', 'warehouse')], limit=1)
         with self.client.config.set_context(
                 locations=[warehouse.storage_location.id],
-                stock_date_end=dt.date.today()):
+                stock_date_end=today()):
             products = Product.find([('code', '=', code)])
             return sum(p.quantity for p in products)
 

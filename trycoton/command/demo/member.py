@@ -1,10 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "What the members of a community do: join, offer, order, deliver, invoice"
-import datetime as dt
 from decimal import Decimal
 
 from .actor import MEMBER_GROUPS, Actor, DemoError
+from .calendar import today
 
 
 class Member(Actor):
@@ -184,7 +184,7 @@ class Member(Actor):
         sale.reload()
         invoices = [i for i in sale.invoices if i.state == 'draft']
         for invoice in invoices:
-            invoice.invoice_date = dt.date.today()
+            invoice.invoice_date = today()
             invoice.save()
             invoice.click('post')
         if not invoices:
@@ -199,7 +199,7 @@ class Member(Actor):
                 shipment.click('edi_credit')
         credit = self.find_one(
             'account.invoice', ('type', '=', 'out'), ('state', '=', 'draft'))
-        credit.invoice_date = dt.date.today()
+        credit.invoice_date = today()
         credit.save()
         credit.click('post')
         return credit

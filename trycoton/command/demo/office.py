@@ -1,10 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 "What the community manager and the trust operator do"
-import datetime as dt
 from decimal import Decimal
 
 from .actor import MANAGER_GROUPS, TRUST_GROUPS, Actor
+from .calendar import today
 
 ORIGIN = 'tiers-de-confiance-des-alpes.example/journal'
 
@@ -17,17 +17,16 @@ class Manager(Actor):
         Community = self.model('cooperative.community')
         fee_product = self._product("Cotisation", 'fee')
         commission = self._product("Commission", 'services-20')
-        today = dt.date.today()
         community = Community(
-            name=name, charter=charter, charter_date=today,
+            name=name, charter=charter, charter_date=today(),
             fee_product=fee_product, commission_product=commission)
         community.trust_parties.append(self.add_peer(trust))
         if fee:
             line = community.fees.new()
-            line.start_date = today
+            line.start_date = today()
             line.amount = fee
         line = community.rates.new()
-        line.start_date = today
+        line.start_date = today()
         line.rate = rate
         community.save()
         return community
@@ -88,7 +87,7 @@ class Manager(Actor):
         invoices = self.find('account.invoice', [
                 ('type', '=', 'out'), ('state', '=', 'draft')])
         for invoice in invoices:
-            invoice.invoice_date = dt.date.today()
+            invoice.invoice_date = today()
             invoice.save()
             invoice.click('post')
         return invoices
