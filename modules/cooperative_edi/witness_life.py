@@ -107,30 +107,31 @@ class Witness(metaclass=PoolMeta):
     @classmethod
     @ModelView.button
     def replace_key(cls, witnesses):
-        for witness in witnesses:
-            witness = hold(witness)
-            if witness.vkey:
-                witness._retire()
-                witness.generate()
-                witness._announce()
+        for witness in cls._retire(witnesses):
+            witness.generate()
+            witness._announce()
 
     @classmethod
     @ModelView.button
     def resign(cls, witnesses):
-        for witness in witnesses:
-            witness = hold(witness)
-            if witness.vkey:
-                witness._retire()
-                witness._announce()
+        for witness in cls._retire(witnesses):
+            witness._announce()
 
-    def _retire(self):
-        "Forget the secret key; what was signed is remembered"
+    @classmethod
+    def _retire(cls, witnesses):
+        """Forget the secret keys, and return who had one; what was signed is
+        remembered"""
         pool = Pool()
         Key = pool.get('cooperative.edi.witness.key')
-        Key(witness=self, vkey=self.vkey, ended=naive(now())).save()
-        keystore.erase(self)
-        self.vkey = None
-        self.save()
+        retired = [w for w in map(hold, witnesses) if w.vkey]
+        Key.save([
+                Key(witness=w, vkey=w.vkey, ended=naive(now()))
+                for w in retired])
+        for witness in retired:
+            keystore.erase(witness)
+            witness.vkey = None
+        cls.save(retired)
+        return retired
 
     @without_check_access
     def _announce(self):

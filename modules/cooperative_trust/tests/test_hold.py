@@ -15,17 +15,14 @@ from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction, inactive_records
 
 from cooperative_edi.exceptions_dispute import DisputeArbiterError
-from cooperative_edi.transaction import transact
 from cooperative_trust.exceptions_hold import (
     HoldAwardError, HoldDisputeError, HoldModifyError)
 from trycoton.protocol import custody, signature
 from trycoton.protocol.dispute import Award, Due
 
 from .tools import (
-    BUYER, SELLER, TRUST, Member, create_trust_party, now, set_key)
+    ARBITER, BUYER, CUSTODIAN, SELLER, TRUST, HoldMixin, Member, now)
 
-CUSTODIAN = '0225:552100554'
-ARBITER = '0225:732829320_7'
 DISPUTE = '5cd2d2a0-67ab-4c1c-8fd9-4b3ab2eabc01'
 MODULES = Path(__file__).resolve().parents[2]
 # That money is with somebody, in both languages
@@ -36,30 +33,17 @@ WORDS = re.compile(
 CUSTODY = re.compile(r'cooperative\.trust\.hold\b')
 
 
-class HoldTestCase(RouteTestCase):
+class HoldTestCase(HoldMixin, RouteTestCase):
     "Test holds"
     module = 'cooperative_trust'
 
     @classmethod
     def setUpDatabase(cls):
-        set_key()
-        log = create_trust_party()
-        cls.company = log.company.id
-        Currency = Pool().get('currency.currency')
-        if not Currency.search([('code', '=', 'EUR')]):
-            Currency.create([{
-                        'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
+        super().setUpDatabase()
         Peer = Pool().get('cooperative.edi.peer')
         for identifier in [BUYER, SELLER, CUSTODIAN, ARBITER]:
             Peer.update_from(
                 cls.company, Member(identifier).participant())
-
-    def do(self, function, *args, user=0):
-        def call():
-            with Transaction().set_user(user):
-                return function(*args)
-        return transact(
-            self.db_name, call, context={'company': self.company})
 
     def setUp(self):
         super().setUp()
@@ -75,10 +59,6 @@ class HoldTestCase(RouteTestCase):
         Custodian = Pool().get('cooperative.trust.custodian')
         with inactive_records():
             Custodian.write(Custodian.search([]), {'active': False})
-
-    def peer(self, identifier):
-        Peer = Pool().get('cooperative.edi.peer')
-        return Peer.get(self.company, identifier)
 
     def name_custodian(self):
         Custodian = Pool().get('cooperative.trust.custodian')
@@ -111,11 +91,6 @@ class HoldTestCase(RouteTestCase):
         hold = self.agree()
         Hold.fund([hold])
         return hold.uuid
-
-    def hold(self):
-        Hold = Pool().get('cooperative.trust.hold')
-        hold, = Hold.search([('uuid', '=', self.uuid)])
-        return hold
 
     def read(self, *names):
         return tuple(

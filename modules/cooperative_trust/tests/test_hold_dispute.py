@@ -11,31 +11,17 @@ from trytond.pyson import PYSONDecoder, PYSONEncoder
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
-from cooperative_edi.transaction import transact
 from cooperative_trust.exceptions_hold import (
     HoldAwardError, HoldDisputeError, HoldModifyError)
 from trycoton.protocol import custody, dispute, signature
 from trycoton.protocol.dispute import Due
 
 from .tools import (
-    BUYER, SELLER, Member, TrustTestCase, create_trust_party, now, set_key)
-
-CUSTODIAN = '0225:552100554'
-ARBITER = '0225:732829320_7'
+    ARBITER, BUYER, CUSTODIAN, SELLER, HoldMixin, Member, TrustTestCase, now)
 
 
-class HoldDisputeTestCase(TrustTestCase, RouteTestCase):
+class HoldDisputeTestCase(HoldMixin, TrustTestCase, RouteTestCase):
     "Test holds and the disputes that the trust party recorded"
-
-    @classmethod
-    def setUpDatabase(cls):
-        set_key()
-        log = create_trust_party()
-        cls.company = log.company.id
-        Currency = Pool().get('currency.currency')
-        if not Currency.search([('code', '=', 'EUR')]):
-            Currency.create([{
-                        'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
 
     @classmethod
     def setUpClass(cls):
@@ -50,17 +36,6 @@ class HoldDisputeTestCase(TrustTestCase, RouteTestCase):
         self.dispute = str(uuid.uuid4())
         self.uuid = self.do(self.fund)
         self.confirm()
-
-    def do(self, function, *args, user=0):
-        def call():
-            with Transaction().set_user(user):
-                return function(*args)
-        return transact(
-            self.db_name, call, context={'company': self.company})
-
-    def peer(self, identifier):
-        Peer = Pool().get('cooperative.edi.peer')
-        return Peer.get(self.company, identifier)
 
     def fund(self):
         pool = Pool()
@@ -80,11 +55,6 @@ class HoldDisputeTestCase(TrustTestCase, RouteTestCase):
                     'amount': Decimal('100.10'), 'currency': euro.id}])
         Hold.fund([hold])
         return hold.uuid
-
-    def hold(self):
-        Hold = Pool().get('cooperative.trust.hold')
-        hold, = Hold.search([('uuid', '=', self.uuid)])
-        return hold
 
     def confirm(self, event='funded', amount='100.10'):
         data = custody.Confirmation(

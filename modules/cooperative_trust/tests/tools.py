@@ -10,7 +10,9 @@ from cryptography.fernet import Fernet
 from trytond.modules.company.tests import create_company, set_company
 from trytond.pool import Pool
 from trytond.protocols.wrappers import HTTPStatus
+from trytond.transaction import Transaction
 
+from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, problem, signature, token, ubl
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.directory import (
@@ -23,6 +25,8 @@ TRUST = '0225:833555675'
 COMMUNITY = '0225:732829320'
 SELLER = '0225:732829320_1'
 BUYER = '0225:732829320_2'
+CUSTODIAN = '0225:552100554'
+ARBITER = '0225:732829320_7'
 
 
 def now():
@@ -114,6 +118,36 @@ class TrustTestCase:
         response = self.client().get(self.path('checkpoint'))
         self.assertEqual(response.status_code, HTTPStatus.OK)
         return Checkpoint.open(response.data, [self.verifier])
+
+
+class HoldMixin:
+    "A trust party with a hold of that uuid, and who asks for it"
+
+    @classmethod
+    def setUpDatabase(cls):
+        set_key()
+        log = create_trust_party()
+        cls.company = log.company.id
+        Currency = Pool().get('currency.currency')
+        if not Currency.search([('code', '=', 'EUR')]):
+            Currency.create([{
+                        'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
+
+    def do(self, function, *args, user=0):
+        def call():
+            with Transaction().set_user(user):
+                return function(*args)
+        return transact(
+            self.db_name, call, context={'company': self.company})
+
+    def peer(self, identifier):
+        Peer = Pool().get('cooperative.edi.peer')
+        return Peer.get(self.company, identifier)
+
+    def hold(self):
+        Hold = Pool().get('cooperative.trust.hold')
+        hold, = Hold.search([('uuid', '=', self.uuid)])
+        return hold
 
 
 class Member:
