@@ -54,7 +54,7 @@ class ScenarioTestCase(unittest.TestCase):
         self.assertFalse(result.failed, msg=output.getvalue())
 
     @classmethod
-    def add_all(cls, routes=ROUTES, names='*'):
+    def add_all(cls, routes=ROUTES, names=('*',)):
         "Add a test for each scenario, or those of the names, and route"
         for name in names:
             for path in sorted(FOLDER.glob(f'scenario_{name}.rst')):

@@ -6,9 +6,9 @@ import itertools
 from decimal import Decimal
 from xmlrpc.client import Fault
 
+from trycoton.command.calendar import today
 from trycoton.command.client import MEANT, fault_text
 from trycoton.command.demo.actor import wait
-from trycoton.command.demo.calendar import today
 
 from ..partner.stage import product
 

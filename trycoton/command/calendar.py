@@ -1,6 +1,6 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"""The day where the companies of the demonstration are.
+"""The day where the companies of the instances are.
 
 A little before midnight by the clock of a server it is tomorrow there."""
 import datetime as dt

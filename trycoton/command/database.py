@@ -230,6 +230,8 @@ def _countries():
 
 def _company():
     from trytond.pool import Pool
+
+    from trycoton.command.calendar import TIMEZONE
     pool = Pool()
     Company = pool.get('company.company')
     Currency = pool.get('currency.currency')
@@ -248,7 +250,7 @@ def _company():
     company, = Company.create([{
                 'party': party.id,
                 'currency': euro.id,
-                'timezone': 'Europe/Paris',
+                'timezone': TIMEZONE,
                 }])
     return company
 

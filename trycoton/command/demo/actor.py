@@ -9,8 +9,8 @@ import time
 from decimal import Decimal
 
 from .. import CommandError
+from ..calendar import today
 from ..client import Client
-from .calendar import today
 
 GROUPS = [
     'cooperative_edi.group_edi',

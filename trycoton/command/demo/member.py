@@ -3,8 +3,8 @@
 "What the members of a community do: join, offer, order, deliver, invoice"
 from decimal import Decimal
 
+from ..calendar import today
 from .actor import MEMBER_GROUPS, Actor, DemoError
-from .calendar import today
 
 
 class Member(Actor):

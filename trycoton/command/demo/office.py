@@ -3,8 +3,8 @@
 "What the community manager and the trust operator do"
 from decimal import Decimal
 
+from ..calendar import today
 from .actor import MANAGER_GROUPS, TRUST_GROUPS, Actor
-from .calendar import today
 
 ORIGIN = 'tiers-de-confiance-des-alpes.example/journal'
 
