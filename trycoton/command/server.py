@@ -182,8 +182,7 @@ def wake_couriers():
         init(self, *args, **kwargs)
         models = dict(self.iterobject())
         if Message := models.get('cooperative.edi.message'):
-            # Who caused it logs in first: on SQLite, trytond tells a person
-            # in whose way something else is that there is no such database
+            # Who caused it logs in first: on SQLite one at a time writes
             timer = threading.Timer(
                 PAUSE, wake, [self.database_name, Message])
             timer.daemon = True

@@ -1,9 +1,12 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"""SQLite connections that are kept between the transactions.
+"""SQLite connections that are kept between the transactions, and patient.
 
 Tryton opens one for each transaction, of which a click makes three, and each
 reads the schema again: some 3 ms for the 280 tables of an actor.
+
+One at a time writes in a file.  Tryton gives up after five seconds, and tells
+a person who logs in meanwhile that there is no such database.
 """
 import atexit
 import os
@@ -13,13 +16,16 @@ from collections import defaultdict
 from trytond.backend.sqlite import database as sqlite
 
 MOST = 8
+# The seconds to wait for the one who writes
+PATIENCE = 60
 
 
 class _Connection(sqlite.SQLiteConnection):
 
     def __init__(self, *args, **kwargs):
         # One thread at a time uses it, but not always the same
-        super().__init__(*args, check_same_thread=False, **kwargs)
+        super().__init__(
+            *args, check_same_thread=False, timeout=PATIENCE, **kwargs)
 
 
 class _Connections:

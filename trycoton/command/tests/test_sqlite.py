@@ -12,7 +12,7 @@ from pathlib import Path
 from trycoton.command.template import ROOT, environment
 
 SCRIPT = '''
-import json, os, sqlite3, sys, threading
+import json, os, sqlite3, sys, threading, time
 from trycoton.command.sqlite import keep_connections
 keep_connections()
 from trytond import backend
@@ -95,6 +95,27 @@ for thread in threads:
     thread.join(30)
 result['at once'] = len(set(seen)), errors
 
+# The one who writes takes their time
+writing = threading.Event()
+
+
+def write_slowly(connection):
+    connection.execute('UPDATE test SET value = 6')
+    writing.set()
+    time.sleep(6)
+
+
+thread = threading.Thread(target=use, args=[write_slowly])
+thread.start()
+writing.wait(30)
+started = time.monotonic()
+try:
+    use(lambda c: c.execute('UPDATE test SET value = 7'))
+    result['patient'] = time.monotonic() - started
+except sqlite3.OperationalError as exception:
+    result['patient'] = str(exception)
+thread.join()
+
 # Another file in its place
 os.rename(path, path + '.old')
 make(2)
@@ -106,7 +127,7 @@ print(json.dumps(result))
 class SQLiteTestCase(unittest.TestCase):
 
     def test_keep_connections(self):
-        "Test connections are kept, lent, cleaned and follow their file"
+        "Test connections are kept, lent, cleaned, wait, follow their file"
         with tempfile.TemporaryDirectory() as folder:
             process = subprocess.run(
                 [sys.executable, '-c', SCRIPT, folder],
@@ -122,4 +143,6 @@ class SQLiteTestCase(unittest.TestCase):
         self.assertEqual(result['forgotten'], [1])
         self.assertEqual(result['synchronous'], [1])
         self.assertEqual(result['at once'], [20, []])
+        self.assertIsInstance(result['patient'], float, result['patient'])
+        self.assertGreater(result['patient'], 5)
         self.assertEqual(result['replaced'], [2])
