@@ -31,6 +31,8 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 PAUSE = 60
+# How long a courier rests at most after a round
+REST = 1
 GRACE = 30
 PAGE = 100
 # To how many hops is sent at once
@@ -75,6 +77,7 @@ class Courier(threading.Thread):
         while True:
             self.event.wait(timeout)
             self.event.clear()
+            started = time.monotonic()
             try:
                 exchange(self.database)
                 timeout = transact(
@@ -82,6 +85,8 @@ class Courier(threading.Thread):
             except Exception:
                 logger.critical("courier of %s", self.database, exc_info=True)
                 timeout = PAUSE
+            # What comes meanwhile goes together in the next round
+            time.sleep(min(time.monotonic() - started, REST))
 
 
 def _next_due():
@@ -195,8 +200,7 @@ def send_due(database):
     Message = Pool(database).get('cooperative.edi.message')
     lanes = {}
     for id_, hop in transact(database, Message.to_send, readonly=True):
-        if (database, hop) not in _busy:
-            lanes.setdefault(hop, []).append(id_)
+        lanes.setdefault(hop, []).append(id_)
     if database == ':memory:':  # which belongs to its thread
         for ids in lanes.values():
             _send_all(database, ids)
@@ -213,6 +217,11 @@ def send_due(database):
         thread.join(max(0, end - time.monotonic()))
     for error in errors:
         raise error
+
+
+def busy(database):
+    "Return the ids of the hops to which something is being sent"
+    return [hop for name, hop in list(_busy) if name == database]
 
 
 def _send_lanes(database, lanes, errors):

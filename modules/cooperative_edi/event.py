@@ -199,11 +199,10 @@ class Message(metaclass=PoolMeta):
             return
         self.keep_records({entry.REJECTION: record})
 
-    def keep_records(self, records):
+    def _keep_records(self, records):
         with Transaction().set_context(language=self._language):
             self._keep_events(records)
-        # Schedules what is still missing
-        super().keep_records(records)
+        super()._keep_records(records)
 
     def _keep_events(self, records):
         known = {e.event for e in self.events}

@@ -7,12 +7,15 @@ from math import ceil
 
 import trytond.config as config
 from sql import Null
+from sql.aggregate import Min
+from sql.conditionals import Coalesce, Greatest
+from trytond import backend
 from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
-from trytond.tools import firstline
+from trytond.tools import firstline, sqlite_apply_types
 from trytond.transaction import Transaction, without_check_access
 
 from trycoton.protocol import envelope, problem, signature, ubl
@@ -146,12 +149,12 @@ class Message(Workflow, ModelSQL, ModelView):
     receipt = Bytes("Receipt", readonly=True,
         help="What the other instance signed once it had stored the message.")
     receipt_signature = fields.Text("Receipt Signature", readonly=True)
-    relay_receipt = fields.Binary("Receipt of the Trust Party", readonly=True)
+    relay_receipt = Bytes("Receipt of the Trust Party", readonly=True)
     relay_receipt_signature = fields.Text(
         "Receipt Signature of the Trust Party", readonly=True)
-    submission_record = fields.Binary("Proof of Submission", readonly=True,
+    submission_record = Bytes("Proof of Submission", readonly=True,
         help="Proves that the log of the trust party holds the submission.")
-    delivery_record = fields.Binary("Proof of Delivery", readonly=True,
+    delivery_record = Bytes("Proof of Delivery", readonly=True,
         help="Proves that the log of the trust party holds the hand-over.")
     origin = fields.Reference("Origin", 'get_origins', readonly=True,
         help="The record that the message comes from or became.")
@@ -463,31 +466,62 @@ class Message(Workflow, ModelSQL, ModelView):
         return '/edi/messages'
 
     @classmethod
+    def _waiting(cls):
+        """Return the messages and their hops, where they wait for hops that
+        have an address and to which nothing is being sent, and the time when
+        they are due: that of get_due, for an outbox of thousands"""
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        message, hop = cls.__table__(), Peer.__table__()
+        waiting = message.join(hop,
+            condition=hop.id == Coalesce(message.trust_party, message.peer))
+        where = (
+            (message.direction == 'out') & (message.state == 'waiting')
+            & (Coalesce(hop.endpoint, '') != ''))
+        if busy := courier.busy(Transaction().database.name):
+            where &= ~hop.id.in_(busy)
+        due = Greatest(
+            message.next_attempt,
+            Coalesce(hop.silent_until, message.next_attempt))
+        return waiting, where, due
+
+    @classmethod
     def to_send(cls):
         "Return the ids of what is due, in order, each with that of its hop"
-        messages = cls.search([
-                ('direction', '=', 'out'),
-                ('state', '=', 'waiting'),
-                ('next_attempt', '<=', naive(now())),
-                ], order=[('id', 'ASC')])
-        return [(m.id, m._hop.id) for m in messages
-            if m.due and m.due <= naive(now())]
+        waiting, where, due = cls._waiting()
+        message, hop = waiting.left, waiting.right
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*waiting.select(
+                message.id, hop.id,
+                where=where & (due <= naive(now())),
+                order_by=message.id.asc))
+        return cursor.fetchall()
+
+    @classmethod
+    def _next_sending(cls):
+        "Return when the first message is due, or None"
+        waiting, where, due = cls._waiting()
+        query = waiting.select(Min(due).as_('due'), where=where)
+        if backend.name == 'sqlite':
+            sqlite_apply_types(query, ['TIMESTAMP'])
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*query)
+        time, = cursor.fetchone()
+        return time
 
     @classmethod
     def next_due(cls):
         "Return in how many seconds something is due, or None"
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
-        times = [m.due for m in cls.search([
-                    ('direction', '=', 'out'),
-                    ('state', '=', 'waiting'),
-                    ]) if m.due]
+        times = [cls._next_sending()]
         times += [m.next_attempt for m in cls.search(
-                [('state', '=', 'checking')])]
+                [('state', '=', 'checking')],
+                order=[('next_attempt', 'ASC')], limit=1)]
         times += [m.proof_at for m in cls.search(
                 [('proof_at', '!=', None), cls._provable()],
                 order=[('proof_at', 'ASC')], limit=1)]
-        delays = [(t - naive(now())).total_seconds() for t in times]
+        delays = [(t - naive(now())).total_seconds() for t in times if t]
         if Peer.to_fetch_from():
             delays.append(FETCH_INTERVAL)
         if cls.to_process():
@@ -549,10 +583,11 @@ class Message(Workflow, ModelSQL, ModelView):
         self.state = 'sent'
         self.error = None
         self.next_attempt = None
-        self.save()
-        self._acknowledged()
         if self._passes_by:
             self.keep_records({'submission': answer.get('record')})
+        else:
+            self.save()
+        self._acknowledged()
 
     def _acknowledged(self):
         "Do what must be committed with the receipt of the next hop"
@@ -844,7 +879,13 @@ class Message(Workflow, ModelSQL, ModelView):
         cls.prove_later(id_)
 
     def keep_records(self, records):
-        "Verify and keep the proofs of submission and delivery"
+        "Verify and keep what the trust party proves of the message"
+        self._keep_records(records)
+        self._schedule_proof()
+        self.save()
+
+    def _keep_records(self, records):
+        "Keep the proofs of submission and delivery"
         for event in ['submission', 'delivery']:
             name = f'{event}_record'
             if not records.get(event) or getattr(self, name):
@@ -859,8 +900,6 @@ class Message(Workflow, ModelSQL, ModelView):
             if event == 'delivery' and self.direction == 'out':
                 self._keep_delivery(record)
             self._recorded(record)
-        self._schedule_proof()
-        self.save()
 
     def _check_record(self, event, record):
         "Raise a ProtocolError unless the log holds the event of the message"

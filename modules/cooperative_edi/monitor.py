@@ -28,6 +28,7 @@ from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.tile import Tile
 
 from . import client, courier
+from .column import Bytes
 from .identity import now
 from .peer import later, naive
 from .transaction import hold, transact
@@ -469,7 +470,7 @@ class Checkpoint(ModelSQL):
         ondelete='CASCADE')
     size = fields.Integer("Size", required=True)
     root = fields.Char("Root", required=True)
-    note = fields.Binary("Note", required=True)
+    note = Bytes("Note", required=True)
     message = fields.Many2One(
         'cooperative.edi.message', "Message", ondelete='SET NULL')
     since = fields.DateTime("Since", required=True)

@@ -117,11 +117,12 @@ def hold(record, **values):
 
 
 class _ForUpdate(For):
-    "python-sql has no word for it yet"
+    """python-sql has no words for it yet: no key changes, and who writes what
+    names the rows is not in the way"""
     skip_locked = False
 
     def __str__(self):
-        return super().__str__() + (
+        return 'FOR NO KEY UPDATE' + (
             ' SKIP LOCKED' if self.skip_locked else '')
 
 

@@ -70,18 +70,18 @@ class Message(metaclass=PoolMeta):
         party recorded to be witnessed, none where nobody is elected"""
         return []
 
-    def keep_records(self, records):
+    def _keep_records(self, records):
         policies = self.witness_policies()
         if policies:
             records = {
                 event: self._trim(value, policies)
                 for event, value in records.items() if value}
-        super().keep_records(records)
+        super()._keep_records(records)
+        if not policies:
+            return
         for event, places in self._record_places().items():
-            if records.get(event) and policies:
+            if records.get(event):
                 self._strengthen(event, records[event], policies, *places)
-        self._schedule_proof()
-        self.save()
 
     def _record_places(self):
         """Return by event who keeps its record, and the names of the fields
@@ -138,7 +138,8 @@ class Message(metaclass=PoolMeta):
             return
         setattr(keeper, name, record.to_bytes())
         setattr(keeper, witnesses_name, witnesses)
-        keeper.save()
+        if keeper != self:
+            keeper.save()
         self._recorded(record)
 
     def _count_witnesses(self, record, policies):

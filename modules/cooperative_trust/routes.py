@@ -129,13 +129,9 @@ def records(request, pool, uuid):
     Leaf = pool.get('cooperative.trust.log.leaf')
     database = pool.database_name
     leaves = transact(database, _leaves, request, uuid)
-    answer = {}
-    for event, leaf in leaves.items():
-        answer[event] = None
-        if leaf and Leaf.wait(database, leaf):
-            answer[event] = transact(
-                database, Leaf.read_record, leaf, readonly=True)
-    return respond(canonical.dump(answer))
+    records = Leaf.records(database, list(filter(None, leaves.values())))
+    return respond(canonical.dump(
+            {event: records.get(leaf) for event, leaf in leaves.items()}))
 
 
 def _leaves(request, uuid):

@@ -22,6 +22,9 @@ START_TIMEOUT = 120
 STOP_TIMEOUT = 10
 # How long after its start a server does what waited
 PAUSE = 5
+# How long, in seconds, a thread computes while another one has the answer of
+# the database: there are several of them for each row that is written
+SWITCH = 0.0005
 
 
 class Server:
@@ -197,6 +200,7 @@ def main():
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.setswitchinterval(SWITCH)
     from trycoton.command.sqlite import keep_connections
     keep_connections()
     if program == 'server':
