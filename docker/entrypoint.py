@@ -33,6 +33,7 @@ from sql.functions import Function
 
 from trycoton.command import CommandError, progress, template
 from trycoton.command.instance import Specification
+from trycoton.command.server import take_short_turns
 
 PROGRAMS = {
     'server': 'trytond.cli',
@@ -333,6 +334,7 @@ def start(program, settings):
         '-d', settings.name]
     if program != 'server':
         sys.argv += ['-n', '1']
+    take_short_turns()
     importlib.import_module(PROGRAMS[program]).main()
 
 

@@ -506,8 +506,8 @@ class Message(Workflow, ModelSQL, ModelView):
             sqlite_apply_types(query, ['TIMESTAMP'])
         cursor = Transaction().connection.cursor()
         cursor.execute(*query)
-        time, = cursor.fetchone()
-        return time
+        first, = cursor.fetchone()
+        return first
 
     @classmethod
     def next_due(cls):

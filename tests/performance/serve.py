@@ -17,6 +17,7 @@ from trytond.transaction import Transaction
 from trytond.wsgi import app
 from werkzeug.serving import run_simple
 
+from trycoton.command.server import take_short_turns
 from trycoton.command.sqlite import keep_connections
 from trycoton.protocol import signature, ubl
 from trycoton.protocol.directory import Legal, Participant, PublishedKey
@@ -98,6 +99,7 @@ def order(number, buyer=THEM, seller=US):
 
 def main():
     database, port, folder, count = sys.argv[1:]
+    take_short_turns()
     keep_connections()
     Pool.start()
     Pool.register(Bare, module='cooperative_edi', type_='model')

@@ -19,6 +19,7 @@ from trytond.wsgi import app
 from werkzeug.serving import run_simple
 
 from tests.faults import log_party
+from trycoton.command.server import take_short_turns
 from trycoton.protocol import merkle, tile
 
 PROOFS = 50
@@ -215,6 +216,7 @@ ACTIONS = {
 
 def main():
     database, action, *arguments = sys.argv[1:]
+    take_short_turns()
     Pool.start()
     Pool.register(Bare, module='cooperative_trust', type_='model')
     Pool(database).init()

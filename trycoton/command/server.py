@@ -22,8 +22,7 @@ START_TIMEOUT = 120
 STOP_TIMEOUT = 10
 # How long after its start a server does what waited
 PAUSE = 5
-# How long, in seconds, a thread computes while another one has the answer of
-# the database: there are several of them for each row that is written
+# How long, in seconds, a thread computes while another one could go on
 SWITCH = 0.0005
 
 
@@ -169,6 +168,12 @@ def _terminate(*_):
     raise SystemExit(0)
 
 
+def take_short_turns():
+    """Have a thread that computes let the others go on soon: each has the
+    answers of the database to wait for, several for a row that it writes"""
+    sys.setswitchinterval(SWITCH)
+
+
 def wake_couriers():
     """Have what waited in a database when its server stopped be sent and
     imported some seconds after its models are loaded: nothing else may happen
@@ -200,7 +205,7 @@ def main():
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.setswitchinterval(SWITCH)
+    take_short_turns()
     from trycoton.command.sqlite import keep_connections
     keep_connections()
     if program == 'server':

@@ -372,6 +372,20 @@ class ExchangeTestCase(InstancesTestCase):
             self.read(self.anne, 'attempts', 'error')[0],
             (1, "http://clara/clara/cooperative/edi/messages: late"))
 
+    def test_turn(self):
+        "What is for a hop to which something is sent waits, and wakes nobody"
+        relation = self.agree()
+        sent = self.send(relation)
+        Message = self.anne.get('message')
+        (due, hop), = self.anne.do(Message.to_send)
+        self.assertEqual(due, sent)
+        self.assertLess(self.anne.do(Message.next_due), 1)
+        with patch.object(courier, '_busy', {(self.anne.name, hop)}):
+            self.assertEqual(self.anne.do(Message.to_send), [])
+            self.assertIsNone(self.anne.do(Message._next_sending))
+        with patch.object(courier, '_busy', {(self.bruno.name, hop)}):
+            self.assertEqual(self.anne.do(Message.to_send), [(due, hop)])
+
     def test_alive(self):
         "Who sends something is called again at once"
         self.agree()
