@@ -298,15 +298,7 @@ def build(messages, *, exporter, sign, descriptors=(), directories=(),
         keys=sorted({
                 *keys, *_named_logs([*descriptors, *directories]),
                 *_named_witnesses(directories)}))
-    verification = _Verification(contents.seal(sign))
-    _refuse(c for c in verification.checks if c.name != 'use')
-    contents = replace(
-        contents,
-        descriptors=[
-            d for d in descriptors if d in verification.used],
-        directories=[
-            d for d in directories if d in verification.used],
-        keys=[v.vkey for v in verification.used_keys])
+    contents = _only_used(contents, sign)
     contents = replace(
         contents,
         policies=[*_Verification(contents.seal(sign)).policies.values()])
@@ -319,6 +311,25 @@ def build(messages, *, exporter, sign, descriptors=(), directories=(),
     data = contents.seal(sign).to_bytes()
     _refuse(verify(data).checks)
     return data
+
+
+def _only_used(contents, sign):
+    """Return the contents without the parts that serve nothing, nor others
+    that served nothing else; raise Rejected"""
+    while True:
+        verification = _Verification(contents.seal(sign))
+        _refuse(c for c in verification.checks if c.name != 'use')
+        before, contents = contents, replace(
+            contents,
+            descriptors=[
+                d for d in contents.descriptors if d in verification.used],
+            directories=[
+                d for d in contents.directories if d in verification.used],
+            keys=sorted(v.vkey for v in verification.used_keys))
+        if all(
+                len(getattr(before, name)) == len(getattr(contents, name))
+                for name in ['descriptors', 'directories', 'keys']):
+            return contents
 
 
 def verify(data, policy=None):

@@ -362,6 +362,18 @@ class EvidenceTestCase(unittest.TestCase):
         self.assertStatus(data, VERIFIED, 'log')
         self.assertStatus(data, UNESTABLISHED)
 
+    def test_direct_message_logged_before(self):
+        "Test a log that only recorded a directory that does not serve"
+        world = self.world = World()
+        world.direct(NOW)
+        world.direct(minutes(1), logged=False)
+        world.send(BUYER, SELLER, minutes(2))
+        data = world.build()
+        file = File.parse(data)
+        self.assertEqual([d.value.version for d in file.directories], [2])
+        self.assertEqual(file.keys, ())
+        self.assertStatus(data, VERIFIED, 'community')
+
     def test_witnesses(self):
         "Test a policy that wants witnesses"
         world = self.world
