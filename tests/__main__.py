@@ -6,6 +6,7 @@
 dotted names contain one of the names.
 """
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -25,6 +26,10 @@ SLOW = [
 # Many wait, for clients, for processes that were killed or for a server
 LANES = min((os.cpu_count() or 1) + 1, 4)
 TIMEOUT = 30 * 60
+# Where the ports of the instances of the first file begin, and how many each
+# file has
+FIRST_PORT, PORTS = 9000, 100
+_numbers = itertools.count()
 _COUNT = re.compile(r'^Ran (\d+) tests? in', re.MULTILINE)
 _RESULT = re.compile(r'^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$')
 _SKIPPED = re.compile(r'^(.*) \.\.\. skipped (.*)$', re.MULTILINE)
@@ -65,6 +70,8 @@ def run(name, cache):
     skipped, with the reasons of these."""
     env = dict(os.environ)
     env.setdefault('DB_CACHE', cache)
+    # Those that run at the same time must not choose the same ports
+    env['TRYCOTON_PORT'] = str(FIRST_PORT + PORTS * next(_numbers))
     env['PYTHONPATH'] = os.pathsep.join(
         filter(None, [str(ROOT), env.get('PYTHONPATH')]))
     if not name.startswith('tests.'):

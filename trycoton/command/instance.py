@@ -19,7 +19,8 @@ from pathlib import Path
 from . import CommandError, output, progress, template
 from .server import Server, memory
 
-FIRST_PORT = 8100
+# Where the ports of the instances begin
+FIRST_PORT = int(os.environ.get('TRYCOTON_PORT', 8100))
 ROLES = tuple(template.MODULES)
 _NAME = re.compile(r'[a-z][a-z0-9_]{0,31}')
 
