@@ -20,8 +20,9 @@ from proteus import Model
 from proteus import config as proteus_config
 
 from trycoton.command import CommandError, template
+from trycoton.command.demo.world import free_port
 from trycoton.command.instance import (
-    Instance, Specification, create, create_user)
+    Instance, Specification, _free_port, create, create_user)
 from trycoton.command.main import main
 from trycoton.command.server import Server
 
@@ -185,6 +186,16 @@ class InstanceTestCase(unittest.TestCase):
         self.assertEqual(elise['company'], "Élise & Cie")
         self.assertEqual(elise['state'], 'stopped')
         self.assertGreater(elise['size'], 100_000)
+
+    def test_first_port(self):
+        "The ports begin where the environment says, which must be a number"
+        first = free_port()
+        with patch.dict(os.environ, TRYCOTON_PORT=str(first)):
+            self.assertGreater(_free_port({first}), first)
+            self.assertEqual(_free_port(set()), first)
+        with patch.dict(os.environ, TRYCOTON_PORT='eight'), \
+                self.assertRaisesRegex(CommandError, "TRYCOTON_PORT"):
+            _free_port(set())
 
     def test_serve(self):
         "The server answers with the company of the instance"

@@ -19,8 +19,7 @@ from pathlib import Path
 from . import CommandError, output, progress, template
 from .server import Server, memory
 
-# Where the ports of the instances begin
-FIRST_PORT = int(os.environ.get('TRYCOTON_PORT', 8100))
+FIRST_PORT = 8100
 ROLES = tuple(template.MODULES)
 _NAME = re.compile(r'[a-z][a-z0-9_]{0,31}')
 
@@ -281,8 +280,17 @@ def _used_ports(folder):
     return {i.port for i in Instance.all(folder)}
 
 
+def _first_port():
+    value = os.environ.get('TRYCOTON_PORT', str(FIRST_PORT))
+    if not re.fullmatch('[0-9]{1,5}', value):
+        raise CommandError(
+            f"TRYCOTON_PORT is {value!r}: set it to the number of the port "
+            "where those of the instances begin")
+    return int(value)
+
+
 def _free_port(used):
-    for port in range(FIRST_PORT, 2 ** 16):
+    for port in range(_first_port(), 2 ** 16):
         if port in used:
             continue
         with socket.socket() as sock:
@@ -390,7 +398,8 @@ def add_arguments(parser):
         help="of the administrator (default: %(default)s)")
     create_.add_argument(
         '--port', type=int, metavar='N',
-        help="to listen on (default: the first free one)")
+        help="to listen on (default: the first free one from "
+        f"$TRYCOTON_PORT on, or from {FIRST_PORT})")
     create_.add_argument(
         '--url', help="the public address that other instances call "
         "(default: the local one)")
