@@ -1,10 +1,8 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import Transaction
 
 from cooperative_edi import courier
-from cooperative_edi.http import Problem
 
 from .directory import exchange, unknown_key
 
@@ -46,15 +44,12 @@ class Message(metaclass=PoolMeta):
         return super()._path()
 
     @classmethod
-    def _find_signers(cls, jws):
-        try:
-            return super()._find_signers(jws)
-        except Problem as problem:
-            if problem.name == 'unknown-key':
-                database = Transaction().database.name
-                unknown_key(database)
-                courier.wake(database)
-            raise
+    def refuse(cls, database, arrival):
+        if arrival.problem.name == 'unknown-key':
+            # It may be the one of somebody who has just been admitted
+            unknown_key(database)
+            courier.wake(database)
+        super().refuse(database, arrival)
 
     @classmethod
     def attend(cls, database):

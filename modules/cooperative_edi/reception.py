@@ -213,7 +213,7 @@ def receive(database, data, jws):
         if arrival.id:
             Message.conclude(database, [arrival])
     if arrival.problem:
-        Message.refuse(arrival)
+        Message.refuse(database, arrival)
     return arrival
 
 
@@ -273,12 +273,13 @@ class Message(metaclass=PoolMeta):
         arrival = Arrival(data, jws)
         cls.receive_all([arrival])
         if arrival.problem:
-            cls.refuse(arrival)
+            raise arrival.problem
         return arrival.message, arrival.known
 
     @classmethod
-    def refuse(cls, arrival):
-        "Raise the Problem of the arrival"
+    def refuse(cls, database, arrival):
+        """Raise the Problem of the arrival.
+        Called outside any transaction."""
         raise arrival.problem
 
     @classmethod

@@ -712,7 +712,9 @@ class Document(metaclass=PoolMeta):
 
     @classmethod
     def rewrite_order_response(cls, sale, response):
-        return cls.answer_order(sale, response.code, response.lines)
+        return replace(
+            response, buyer=cls.party(sale.relation.peer),
+            seller=cls.us(sale.company))
 
     @classmethod
     def answer_line(cls, order, ordered, line):

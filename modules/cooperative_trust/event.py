@@ -244,12 +244,12 @@ class Message(metaclass=PoolMeta):
             self.relays and self.state == 'failed')
 
     @classmethod
-    def refuse(cls, arrival):
+    def refuse(cls, database, arrival):
         # What a member really signed for somebody else
         if (not arrival.problem.retry
                 and arrival.signer and arrival.relayed):
             arrival.problem.rejected = cls._rejected(arrival)
-        super().refuse(arrival)
+        super().refuse(database, arrival)
 
     @classmethod
     def _rejected(cls, arrival):

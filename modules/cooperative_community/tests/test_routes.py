@@ -173,7 +173,16 @@ class CooperativeCommunityRouteTestCase(RouteTestCase):
                     ('company.party.name', '=', "Farm"),
                     ])
         with patch.object(directory.client, 'get', side_effect=self.get):
-            directory.unknown_key(self.db_name)
+            # Somebody whom the last known directory does not list
+            data = b'unknown'
+            response = self.client().post(
+                f'/{self.db_name}/cooperative/edi/messages', data=data,
+                headers={HEADER: signature.sign(
+                        data, signature.ENVELOPE,
+                        signature.SigningKey.generate())})
+            self.assertEqual(
+                json.loads(response.data)['type'].rsplit('/', 1)[-1],
+                'unknown-key')
             directory.exchange(self.db_name)
         with Transaction().start(self.db_name, 0, readonly=True):
             joined = Community(joined.id)

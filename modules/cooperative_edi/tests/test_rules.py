@@ -331,6 +331,30 @@ class RewriteTestCase(test_documents.DocumentsTestCase):
         self.assertEqual(bytes(message.payload), payload)
         self.assertEqual(self.check().state, 'waiting')
 
+    @with_transaction()
+    def test_order_response(self):
+        "Test an answer says the same of the parties as they are now"
+        self.set_up_deal()
+        Message = Pool().get('cooperative.edi.message')
+        self.purchase(MIEL=(10, '12'))
+        self.check()
+        test_documents.deliver('order')
+        message, = Message.search([
+                ('kind', '=', 'order_response'),
+                ('state', '=', 'checking'),
+                ])
+        before = message.document
+        self.seller.company.party.name = "La Ferme d'Anne"
+        self.seller.company.party.save()
+        message.attempts = 1
+        message.save()
+        Message.retry([message])
+        document = message.document
+        self.assertEqual(document.seller.name, "La Ferme d'Anne")
+        self.assertEqual(
+            replace(document, seller=before.seller), before)
+        self.assertEqual(self.check().state, 'waiting')
+
 
 class ImportTestCase(unittest.TestCase):
 
