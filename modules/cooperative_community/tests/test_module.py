@@ -21,6 +21,7 @@ from cooperative_community.exceptions import (
     DirectoryRefusedError)
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
+from cooperative_edi.tests.inheritance import InheritanceTestMixin
 from cooperative_edi.tests.views import ViewsTestMixin
 from cooperative_edi.transaction import hold
 from trycoton.protocol import commission, directory, envelope, signature
@@ -33,7 +34,8 @@ from .tools import (
 
 class CooperativeCommunityTestCase(
         PartyCompanyCheckEraseMixin, PartyCheckReplaceMixin,
-        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
+        CompanyTestMixin, InheritanceTestMixin, ViewsTestMixin,
+        ModuleTestCase):
     "Test Cooperative Community module"
     module = 'cooperative_community'
 

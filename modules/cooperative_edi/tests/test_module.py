@@ -4,13 +4,14 @@ from trytond.modules.company.tests import (
     CompanyTestMixin, PartyCompanyCheckEraseMixin)
 from trytond.tests.test_tryton import ModuleTestCase, activate_module, drop_db
 
+from .inheritance import InheritanceTestMixin
 from .test_documents import MODULES
 from .views import ViewsTestMixin
 
 
 class CooperativeEdiTestCase(
-        PartyCompanyCheckEraseMixin, CompanyTestMixin, ViewsTestMixin,
-        ModuleTestCase):
+        PartyCompanyCheckEraseMixin, CompanyTestMixin, InheritanceTestMixin,
+        ViewsTestMixin, ModuleTestCase):
     "Test Cooperative EDI module"
     module = 'cooperative_edi'
     extras = [

@@ -3,11 +3,13 @@
 from trytond.modules.company.tests import CompanyTestMixin
 from trytond.tests.test_tryton import ModuleTestCase
 
+from cooperative_edi.tests.inheritance import InheritanceTestMixin
 from cooperative_edi.tests.views import ViewsTestMixin
 
 
 class CooperativeOfferTestCase(
-        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
+        CompanyTestMixin, InheritanceTestMixin, ViewsTestMixin,
+        ModuleTestCase):
     "Test Cooperative Offer module"
     module = 'cooperative_offer'
 

@@ -9,6 +9,7 @@ from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 from trytond.transaction import Transaction
 
+from cooperative_edi.tests.inheritance import InheritanceTestMixin
 from cooperative_edi.tests.views import ViewsTestMixin
 from cooperative_trust.exceptions import (
     LogCheckError, LogForkError, LogKeyError, LogModifyError, LogOriginInvalid)
@@ -21,7 +22,8 @@ from .tools import (
 
 
 class CooperativeTrustTestCase(
-        CompanyTestMixin, ViewsTestMixin, ModuleTestCase):
+        CompanyTestMixin, InheritanceTestMixin, ViewsTestMixin,
+        ModuleTestCase):
     "Test Cooperative Trust module"
     module = 'cooperative_trust'
 
