@@ -61,6 +61,12 @@ def wake(database):
     courier.event.set()
 
 
+def is_at_work(database):
+    "Tell if this is the courier of the database, which will send on its own"
+    thread = threading.current_thread()
+    return isinstance(thread, Courier) and thread.database == database
+
+
 class Courier(threading.Thread):
 
     def __init__(self, database):

@@ -66,26 +66,9 @@ def visual(name):
 class Message(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.message'
 
-    code = fields.Char("Answer Code", readonly=True,
-        help="What the document answers, if it is an answer.")
     opened = fields.DateTime("Read", readonly=True,
         help="When a person of the recipient opened it, as far as the "
         "recipient tells.")
-
-    @classmethod
-    def send(cls, relation, document, *args, **kwargs):
-        message = super().send(relation, document, *args, **kwargs)
-        message._set_code(document)
-        return message
-
-    def prepare(self, content):
-        super().prepare(content)
-        self._set_code(content)
-
-    def _set_code(self, document):
-        if code := getattr(document, 'code', None):
-            self.code = code
-            self.save()
 
     @classmethod
     def progress(cls, table):

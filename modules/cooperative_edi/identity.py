@@ -181,8 +181,11 @@ class Identity(ModelSQL, ModelView):
     def get(cls, company=None):
         "Return the identity of the company, by default the current one"
         company = company or Transaction().context.get('company')
-        identities = cls.search([('company', '=', company)])
-        if not identities or not identities[0].keys:
+        identities = cls.search([
+                ('company', '=', company),
+                ('keys', '!=', None),
+                ])
+        if not identities:
             raise IdentityMissingError(
                 gettext('cooperative_edi.msg_identity_missing'))
         identity, = identities

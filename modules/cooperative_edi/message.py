@@ -104,6 +104,8 @@ class Message(Workflow, ModelSQL, ModelView):
     kind_string = kind.translated('kind')
     document_number = fields.Char("Document", readonly=True,
         help="The number of the document in the books of who wrote it.")
+    code = fields.Char("Answer Code", readonly=True,
+        help="What the document answers, if it is an answer.")
     uuid = fields.Char("UUID", required=True, readonly=True)
     created = fields.DateTime("Created", required=True, readonly=True,
         help="When the sender wrote the message, by its clock.")
@@ -319,7 +321,8 @@ class Message(Workflow, ModelSQL, ModelView):
         return cls._send(
             relation.peer, envelope.Envelope, document.kind, origin, answers,
             relation=relation, trust_party=relation.trust_party,
-            number=document.number, payload=document.to_bytes())
+            number=document.number, code=_code(document),
+            payload=document.to_bytes())
 
     @classmethod
     def send_statement(
@@ -347,14 +350,14 @@ class Message(Workflow, ModelSQL, ModelView):
     @without_check_access
     def _send(
             cls, peer, Envelope, kind, origin, answers, relation=None,
-            trust_party=None, number=None, **values):
+            trust_party=None, number=None, code=None, **values):
         pool = Pool()
         Identity = pool.get('cooperative.edi.identity')
         message = cls(
             company=peer.company, direction='out', peer=peer,
             sender=Identity.get(peer.company.id).identifier,
             recipient=peer.identifier, trust_party=trust_party,
-            relation=relation, kind=kind, document_number=number,
+            relation=relation, kind=kind, document_number=number, code=code,
             uuid=str(uuid.uuid4()), created=naive(now()), answers=answers,
             origin=origin)
         if relation and rules.folder():
@@ -363,7 +366,8 @@ class Message(Workflow, ModelSQL, ModelView):
             if Envelope is envelope.Statement:
                 values['kind'] = kind
             message._sign(Envelope, **values)
-        cls.__queue__.wake([message])
+        if not courier.is_at_work(Transaction().database.name):
+            cls.__queue__.wake([message])
         return message
 
     def _check_first(self, payload):
@@ -391,7 +395,7 @@ class Message(Workflow, ModelSQL, ModelView):
             correlation=self.answers.uuid if self.answers else None,
             via=trust_party.identifier if trust_party else None,
             checkpoint=trust_party.known_checkpoint if trust_party else None,
-            country=getattr(identity.party.edi_legal(), 'country', None),
+            country=identity.party.edi_country,
             **values)
         self.created = self.next_attempt = naive(created)
         self.sequence = sent.sequence
@@ -400,9 +404,7 @@ class Message(Workflow, ModelSQL, ModelView):
         self.signature = identity.sign(self.data, sent.typ)
         self.state = 'waiting'
         self.save()
-        peer.sent_sequence = sent.sequence
-        peer.sent_digest = sent.digest
-        peer.save()
+        hold(peer, sent_sequence=sent.sequence, sent_digest=sent.digest)
 
     @classmethod
     def wake(cls, messages=None):
@@ -726,6 +728,7 @@ class Message(Workflow, ModelSQL, ModelView):
                 language=message._language):
             message = cls(id_)
             content = message._read()
+            message.code = _code(content)
             message.prepare(content)
             handler = getattr(
                 Document, 'receive_' + message.kind.replace('-', '_'), None)
@@ -803,7 +806,8 @@ class Message(Workflow, ModelSQL, ModelView):
                 ('company', '=', company.id),
                 ('state', '=', 'parked'),
                 ])
-        cls.write(messages, {'state': 'received'})
+        if messages:
+            cls.write(messages, {'state': 'received'})
 
     @classmethod
     def not_processed(cls, id_, exception):
@@ -1011,6 +1015,10 @@ class Message(Workflow, ModelSQL, ModelView):
         if message.state != 'sent':
             raise Problem.malformed(Malformed(message.error))
         return message
+
+
+def _code(document):
+    return getattr(document, 'code', None) or None
 
 
 def _text(exception):

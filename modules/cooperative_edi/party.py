@@ -26,9 +26,16 @@ class Party(metaclass=PoolMeta):
                 street=address.street_single_line,
                 postal_code=address.postal_code,
                 city=address.city,
-                country=address.country.code if address.country else None)
+                country=self.edi_country)
         legal = {k: v for k, v in legal.items() if v}
         return Legal(**legal) if legal else None
+
+    @property
+    def edi_country(self):
+        "The code of the country of the party, None if it is not known"
+        address = self.address_get()
+        if address and address.country:
+            return address.country.code
 
     def edi_code(self, type):
         for identifier in self.identifiers:

@@ -214,13 +214,11 @@ class Message(metaclass=PoolMeta):
                     ]):
             return
         payload = self.parsed.payload
-        message = self._send(
+        self._send(
             relation.peer, envelope.Envelope, self.kind, self.origin,
             self.answers, relation=relation,
             trust_party=relation.trust_party, number=self.document_number,
-            payload=payload, replaces=self.uuid)
-        message.code = self.code
-        message.save()
+            code=self.code, payload=payload, replaces=self.uuid)
         if self.state != 'sent':
             self.cancel([self])
             self.error = gettext('cooperative_edi.msg_message_rerouted')
@@ -290,7 +288,7 @@ class Message(metaclass=PoolMeta):
                 ('kind', '=', self.kind),
                 ['OR', *same],
                 ])
-        payload = self._payload
+        payload = self._payload if twins else None
         return [t for t in twins
             if payload is not None and t._payload == payload]
 

@@ -328,7 +328,11 @@ class Sale(OrderMixin, metaclass=PoolMeta):
         if added:
             quoted = self.state == 'quotation'
             self.__class__.draft([self])
-            Line.save([Document._sale_line(self, order, l) for l in added])
+            Line.save([
+                    Document._sale_line(
+                        self, order, line,
+                        *Document._ordered_item(self.edi_message, line))
+                    for line in added])
             if quoted:
                 self.__class__.quote([self])
         self.shipping_date = order.delivery_date
@@ -540,10 +544,10 @@ class Document(metaclass=PoolMeta):
         if sale := cls.known(message, order):
             return sale
         cls.check_order(message, order)
-        cls.gather(
+        currency, *items = cls.gather(
             partial(cls.currency, order.currency, message),
             *(partial(cls._ordered_item, message, l) for l in order.lines))
-        sale = cls._sale(message, order)
+        sale = cls._sale(message, order, currency, items)
         sale.save()
         if sale.relation:
             Sale.quote([sale])
@@ -619,7 +623,7 @@ class Document(metaclass=PoolMeta):
         return sale
 
     @classmethod
-    def _sale(cls, message, order):
+    def _sale(cls, message, order, currency, items):
         pool = Pool()
         Sale = pool.get('sale.sale')
         sale = Sale(
@@ -631,20 +635,20 @@ class Document(metaclass=PoolMeta):
             edi_message=message,
             edi_state='waiting' if message.relation else 'none')
         sale.on_change_party()
-        sale.currency = cls.currency(order.currency, message)
+        sale.currency = currency
         sale.shipping_date = order.delivery_date
         sale.lines = [
-            cls._sale_line(sale, order, line) for line in order.lines]
+            cls._sale_line(sale, order, line, *item)
+            for line, item in zip(order.lines, items)]
         if any(l.on_change_with_movable() for l in sale.lines):
             # What was shipped is invoiced
             sale.invoice_method = 'fulfillment'
         return sale
 
     @classmethod
-    def _sale_line(cls, sale, order, ordered):
+    def _sale_line(cls, sale, order, ordered, product, unit):
         pool = Pool()
         Line = pool.get('sale.line')
-        product, unit = cls._ordered_item(sale.edi_message, ordered)
         quantity = cls.quantity(ordered.quantity, unit)
         if quantity <= 0 or (ordered.price or 0) < 0:
             raise DocumentRefused('BV', gettext(

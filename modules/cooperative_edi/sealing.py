@@ -291,9 +291,10 @@ class Message(metaclass=PoolMeta):
 
     @classmethod
     def process(cls, id_):
-        message = hold(cls(id_))
-        if message.kind == KIND and message.state in {'received', 'parked'}:
-            message._open_or_refuse()
+        if cls(id_).kind == KIND:
+            message = hold(cls(id_))
+            if message.state in {'received', 'parked'}:
+                message._open_or_refuse()
         super().process(id_)
 
     def _open_or_refuse(self):

@@ -285,7 +285,8 @@ class Message(metaclass=PoolMeta):
 
     def prepare(self, content):
         super().prepare(content)
-        self.missing = []
+        if self.missing:
+            self.missing = []
         self.rule = None
         self._recognise()
         if self.unsigned and not self.party:
@@ -294,7 +295,9 @@ class Message(metaclass=PoolMeta):
                     'cooperative_edi.msg_vouch_party',
                     name=sender.name or '', identifier=self.sender),
                 [Missing('party', self.sender, sender.name)])
-        self.save()
+        if self.unsigned:
+            # What is made of it belongs to the party
+            self.save()
 
     def _recognise(self):
         "Set the party that wrote the unsigned document as soon as it is known"

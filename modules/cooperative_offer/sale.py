@@ -104,8 +104,8 @@ class Document(metaclass=PoolMeta):
             order.date, left)
 
     @classmethod
-    def _sale_line(cls, sale, order, ordered):
-        line = super()._sale_line(sale, order, ordered)
+    def _sale_line(cls, sale, order, ordered, *args):
+        line = super()._sale_line(sale, order, ordered, *args)
         community = sale.relation and sale.relation.community
         if community:
             line.offer_version = cls._versions_on_sale(community).get(
