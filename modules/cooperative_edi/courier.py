@@ -39,6 +39,8 @@ PAGE = 100
 LANES = 8
 # How many seconds a round waits for all, and one hop is given in a round
 PATIENCE, LANE = 5, 30
+# How many seconds of a round proofs take that others wait for
+TURN = 0.2
 SKEW = dt.timedelta(seconds=2)
 TEXT_MAX = 1000
 STARTED = dt.datetime.now()
@@ -65,6 +67,12 @@ def is_at_work(database):
     "Tell if this is the courier of the database, which will send on its own"
     thread = threading.current_thread()
     return isinstance(thread, Courier) and thread.database == database
+
+
+def is_called(database):
+    "Tell if the courier of the database is to begin another round"
+    courier = _couriers.get(database)
+    return bool(courier and courier.event.is_set())
 
 
 class Courier(threading.Thread):
@@ -342,11 +350,15 @@ def settle_refusals(database):
 
 
 def fetch_records(database):
-    "Fetch from the trust parties the proofs that are still missing"
+    """Fetch from the trust parties the proofs that are still missing.
+    They wait for the next round when there is something to send."""
     Message = Pool(database).get('cooperative.edi.message')
     silent = set()
+    end = time.monotonic() + TURN
     for id_, peer_id, path in transact(
             database, Message.to_prove, readonly=True):
+        if is_called(database) and time.monotonic() > end:
+            break
         if peer_id in silent:
             continue
         try:

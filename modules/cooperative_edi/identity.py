@@ -194,6 +194,8 @@ class Identity(ModelSQL, ModelView):
     @classmethod
     def named(cls, identifiers):
         "Return the identities of these identifiers, by them"
+        if not identifiers:
+            return {}
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
         cursor.execute(*table.select(

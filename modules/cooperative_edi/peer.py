@@ -391,6 +391,8 @@ class PeerKey(ModelSQL, ModelView):
     @classmethod
     def signers(cls, kids, purpose='signing'):
         "Return who may sign now by the keys, in lists by their ids"
+        if not kids:
+            return {}
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
         table, peer = cls.__table__(), Peer.__table__()

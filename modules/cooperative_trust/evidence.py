@@ -9,10 +9,11 @@ from trytond.i18n import gettext
 from trytond.model import Index, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
-from trytond.transaction import Transaction
 
 from trycoton.protocol import canonical, entry
 from trycoton.protocol.errors import ProtocolError
+
+from .last import last_of
 
 EVENTS = [
     (entry.SUBMISSION, "Submission"),
@@ -82,29 +83,21 @@ class Leaf(metaclass=PoolMeta):
     @classmethod
     def seal(cls, leaves):
         super().seal(leaves)
-        last = {}
+        leaves = [l for l in leaves if l.sender]
+        if not leaves:
+            return
+        log = leaves[0].log.id
+        last = last_of(
+            cls, {l.pair for l in leaves}, 'index',
+            lambda t: (t.log == log) & (t.index != Null), 'digest')
         for leaf in leaves:
-            if not leaf.sender:
-                continue
-            pair = leaf.sender, leaf.recipient
-            if pair not in last:
-                last[pair] = leaf.last_digest()
-            leaf.commit(last[pair])
-            last[pair] = leaf.digest
+            leaf.commit(*last.get(leaf.pair, [None]))
+            last[leaf.pair] = [leaf.digest]
 
-    def last_digest(self):
-        "Return the digest of the last evidence between the same two"
-        table = self.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.digest,
-                where=(table.log == self.log.id)
-                & (table.sender == self.sender)
-                & (table.recipient == self.recipient)
-                & (table.index != Null),
-                order_by=table.index.desc, limit=1))
-        digest, = cursor.fetchone() or [None]
-        return digest
+    @property
+    def pair(self):
+        "Between whom it happened: their evidence is a chain"
+        return self.sender, self.recipient
 
     def commit(self, previous):
         "Compute the evidence, and the entry that commits to it"

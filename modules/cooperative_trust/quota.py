@@ -256,11 +256,15 @@ class Quota(ModelSQL, ModelView):
         "Count what was taken, in the transaction of the messages"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
+        rows = []
         for quota in quotas:
-            cursor.execute(*table.update(
-                    [table.messages_at, table.size_at],
-                    [quota.messages_at, quota.size_at],
-                    where=table.id == quota.id))
+            query, values = table.update(
+                [table.messages_at, table.size_at],
+                [quota.messages_at, quota.size_at],
+                where=table.id == quota.id)
+            rows.append(values)
+        if rows:
+            cursor.executemany(query, rows)
         for cache in Transaction().cache.values():
             cache.pop(cls.__name__, None)
 

@@ -18,6 +18,7 @@ from cooperative_edi.transaction import transact
 from trycoton.protocol import entry, envelope, ubl
 from trycoton.protocol.promise import Promise
 
+from .last import last_of
 from .log import PENDING_MAX
 
 PROMISE = dt.timedelta(minutes=10)
@@ -182,33 +183,27 @@ class Message(metaclass=PoolMeta):
     @classmethod
     def _follow(cls, arrivals):
         super()._follow([a for a in arrivals if not a.relayed])
-        last = {}
-        for arrival in arrivals:
-            if not arrival.relayed:
-                continue
+        relayed = [a for a in arrivals if a.relayed]
+        last = cls._last_taken({
+                (a.header.sender, a.header.receiver) for a in relayed})
+        for arrival in relayed:
             header = arrival.header
             pair = header.sender, header.receiver
-            if pair not in last:
-                last[pair] = cls._last_of(*pair)
-            number, digest = last[pair]
+            number, digest = last.get(pair, (0, None))
             arrival.in_sequence = (
                 (header.sequence, header.previous) == (number + 1, digest))
             if header.sequence > number:
                 last[pair] = header.sequence, header.digest
 
     @classmethod
-    def _last_of(cls, sender, recipient):
-        "Return the rank and the digest of the last message taken in"
-        table = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.sequence, table.digest,
-                where=(table.company == Transaction().context['company'])
-                & (table.direction == 'in')
-                & (table.sender == sender)
-                & (table.recipient == recipient),
-                order_by=table.sequence.desc, limit=1))
-        return cursor.fetchone() or (0, None)
+    def _last_taken(cls, pairs):
+        """Return by sender and recipient the rank and the digest of the last
+        message taken in"""
+        company = Transaction().context['company']
+        return last_of(
+            cls, pairs, 'sequence',
+            lambda t: (t.company == company) & (t.direction == 'in'),
+            'sequence', 'digest') if pairs else {}
 
     @classmethod
     def _arrived(cls, arrival):
