@@ -354,9 +354,9 @@ def fetch_records(database):
     They wait for the next round when there is something to send."""
     Message = Pool(database).get('cooperative.edi.message')
     silent = set()
+    missing = transact(database, Message.to_prove, readonly=True)
     end = time.monotonic() + TURN
-    for id_, peer_id, path in transact(
-            database, Message.to_prove, readonly=True):
+    for id_, peer_id, path in missing:
         if is_called(database) and time.monotonic() > end:
             break
         if peer_id in silent:

@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
-"""How fast orders are received, beside a bare route of the same server."""
+"""How fast orders are received, beside a bare route of the same server, from
+few who send at the same time and from more."""
 import http.client
 import os
 import socket
@@ -19,14 +20,15 @@ from .postgresql import databases
 
 COUNT = 1200
 ROUNDS = 4
-CLIENTS = 4
+CLIENTS = [4, 16]
 NAME = 'bench'
 
 
 def measure(uri, path):
-    """Return how many messages a second are received, and how many bodies
-    the bare route stores, by the database at uri, whose files are in path,
-    and the seconds of CPU that the server uses for one of each"""
+    """Yield for each number of clients how many messages a second are
+    received, and how many bodies the bare route stores, by the database at
+    uri, whose files are in path, and the seconds of CPU that the server uses
+    for one of each"""
     folder = Path(path, 'messages')
     folder.mkdir()
     with socket.socket() as sock:
@@ -34,7 +36,7 @@ def measure(uri, path):
         port = sock.getsockname()[1]
     server = subprocess.Popen([
             sys.executable, '-m', 'tests.performance.serve', NAME, str(port),
-            str(folder), str(COUNT)],
+            str(folder), str(COUNT * len(CLIENTS))],
         env=template.environment(
             TRYTOND_DATABASE_URI=uri, TRYTOND_DATABASE__PATH=str(path),
             TRYTOND_COOPERATIVE__KEY=Fernet.generate_key().decode(),
@@ -45,13 +47,15 @@ def measure(uri, path):
         messages = [
             (p.read_bytes(), p.with_suffix('.jws').read_text())
             for p in sorted(folder.glob('*.xml'))]
-        return _compare(server.pid, port, messages)
+        for number, clients in enumerate(CLIENTS):
+            part = messages[number * COUNT:(number + 1) * COUNT]
+            yield clients, _compare(server.pid, port, part, clients)
     finally:
         server.terminate()
         server.wait()
 
 
-def _compare(pid, port, messages):
+def _compare(pid, port, messages, clients):
     "Ask both in turn, so that the noise of the machine is shared"
     size = len(messages) // (ROUNDS + 1)
     routes = [
@@ -61,7 +65,7 @@ def _compare(pid, port, messages):
         part = messages[number * size:(number + 1) * size]
         for index, (path, status) in enumerate(routes):
             before = cpu(pid)
-            elapsed = _post(port, path, part, status)
+            elapsed = _post(port, path, part, status, clients)
             if number:  # the first warms the caches
                 seconds[index] += elapsed
                 used[index] += cpu(pid) - before
@@ -75,7 +79,7 @@ def cpu(pid):
     return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')
 
 
-def _post(port, path, messages, status):
+def _post(port, path, messages, status, clients):
     "Return the seconds that the clients take together"
     def client(part):
         connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
@@ -87,9 +91,9 @@ def _post(port, path, messages, status):
             if response.status != status:
                 raise AssertionError((response.status, body))
     started = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as executor:
+    with ThreadPoolExecutor(clients) as executor:
         list(executor.map(
-                client, [messages[i::CLIENTS] for i in range(CLIENTS)]))
+                client, [messages[i::clients] for i in range(clients)]))
     return time.perf_counter() - started
 
 
@@ -108,12 +112,14 @@ def _wait(server, port):
 
 def main():
     for title, uri, path in databases(NAME):
-        (ours, bare), (our_cpu, bare_cpu) = measure(uri, path)
-        print(f"orders received, {title}: {ours:.0f} a second, "
-            f"bare route {bare:.0f}, ratio {ours / bare:.2f}; "
-            f"CPU of the server {our_cpu * 1000:.1f} ms, "
-            f"bare route {bare_cpu * 1000:.1f} ms, "
-            f"ratio {bare_cpu / our_cpu:.2f}", flush=True)
+        for clients, (rates, used) in measure(uri, path):
+            (ours, bare), (our_cpu, bare_cpu) = rates, used
+            print(f"orders received from {clients} at a time, {title}: "
+                f"{ours:.0f} a second, bare route {bare:.0f}, ratio "
+                f"{ours / bare:.2f}; CPU of the server "
+                f"{our_cpu * 1000:.1f} ms, bare route "
+                f"{bare_cpu * 1000:.1f} ms, ratio {bare_cpu / our_cpu:.2f}",
+                flush=True)
 
 
 if __name__ == '__main__':

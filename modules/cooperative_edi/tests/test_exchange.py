@@ -7,6 +7,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import format_datetime
@@ -751,6 +752,37 @@ class CourierTestCase(unittest.TestCase):
             self.assertTrue(done.wait(5))
             self.assertTrue(finished.wait(5))
         self.finish.assert_called_once_with('none')
+
+    def test_called(self):
+        "What is missing for long does not keep what is due from being sent"
+        asked = []
+
+        class Message:
+            @classmethod
+            def to_prove(cls):
+                return [(id_, 1, f'/{id_}') for id_ in range(4)]
+
+            @classmethod
+            def prove(cls, id_, data):
+                pass
+
+        def call(database, peer, method, path):
+            asked.append(path)
+            if path == '/1':
+                called.event.set()
+            time.sleep(courier.TURN)
+            return client.Response(200, {}, b'')
+
+        def transact(database, function, *args, readonly=False):
+            return function(*args)
+        called = courier.Courier('x')
+        with patch.object(courier, 'Pool') as pool, \
+                patch.object(courier, 'call', call), \
+                patch.object(courier, 'transact', transact), \
+                patch.dict(courier._couriers, x=called):
+            pool.return_value.get.return_value = Message
+            courier.fetch_records('x')
+        self.assertEqual(asked, ['/0', '/1'])
 
     def test_steps(self):
         "A step that fails does not keep the others from being done"
