@@ -10,6 +10,7 @@ from trytond.pool import Pool
 from trytond.pyson import Eval, Id, If
 from trytond.transaction import Transaction
 
+from cooperative_edi.courier import CourierMixin
 from trycoton.protocol import canonical
 from trycoton.protocol.descriptor import Charter
 from trycoton.protocol.evidence import SignedDescriptor
@@ -25,7 +26,7 @@ _only_managed = {
     }
 
 
-class Community(ModelSQL, ModelView):
+class Community(CourierMixin, ModelSQL, ModelView):
     __name__ = 'cooperative.community'
 
     company = fields.Many2One(
@@ -514,11 +515,9 @@ class Community(ModelSQL, ModelView):
     @classmethod
     def synchronise_due(cls):
         "Have the courier compare the directories"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
         communities = cls.search([('role', '=', 'member')])
         cls.write(communities, {'to_synchronise': True})
-        Message.__queue__.wake([])
+        cls.call_courier(communities)
 
 
 class CommunityTrustParty(ModelSQL):

@@ -49,7 +49,7 @@ def _files(version, data, jws, prefix=''):
     return [(f'{name}.json', data), (f'{name}.jws', jws.encode())]
 
 
-class Directory(ModelSQL, ModelView):
+class Directory(courier.CourierMixin, ModelSQL, ModelView):
     __name__ = 'cooperative.community.directory'
 
     community = fields.Many2One(
@@ -127,8 +127,6 @@ class Directory(ModelSQL, ModelView):
     @classmethod
     def publish(cls, community):
         "Return the last version, a new one if something changed"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
         hold(community)
         identity = community.identity
         last = cls.last(community)
@@ -146,7 +144,7 @@ class Directory(ModelSQL, ModelView):
                 content.to_bytes(), signature.DIRECTORY))
         new.records = [{'trust_party': p} for p in community.trust_parties]
         new.save()
-        Message.__queue__.wake([])
+        cls.call_courier([new])
         return new
 
     @property

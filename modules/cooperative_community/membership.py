@@ -14,6 +14,7 @@ from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
+from cooperative_edi.courier import CourierMixin
 from cooperative_edi.exceptions import DocumentHeld
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
@@ -41,7 +42,7 @@ def told(func):
     return wrapper
 
 
-class Membership(Workflow, ModelSQL, ModelView):
+class Membership(CourierMixin, Workflow, ModelSQL, ModelView):
     __name__ = 'cooperative.community.membership'
 
     _states = {

@@ -154,16 +154,15 @@ class Membership(metaclass=PoolMeta):
     @ModelView.button
     def elect(cls, memberships):
         "Have the courier ask the members for the key of their witness"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
-        cls.write([
-                m for m in memberships
-                if m.role == 'manager' and m.state == 'active'
-                and m.witness_state not in {'asked', 'elected'}], {
+        memberships = [
+            m for m in memberships
+            if m.role == 'manager' and m.state == 'active'
+            and m.witness_state not in {'asked', 'elected'}]
+        cls.write(memberships, {
                 'witness_state': 'asked',
                 'witness_error': None,
                 })
-        Message.__queue__.wake([])
+        cls.call_courier(memberships)
 
     @classmethod
     @ModelView.button

@@ -19,6 +19,7 @@ import trytond.config as config
 from trytond import backend
 from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
+from trytond.transaction import Transaction
 
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.errors import ProtocolError
@@ -73,6 +74,22 @@ def is_called(database):
     "Tell if the courier of the database is to begin another round"
     courier = _couriers.get(database)
     return bool(courier and courier.event.is_set())
+
+
+class CourierMixin:
+    "What the courier has something to do for, once it is committed"
+    __slots__ = ()
+
+    @classmethod
+    def call_courier(cls, records):
+        "Have the courier come for the records.  Nothing is queued for none."
+        if not is_at_work(Transaction().database.name):
+            cls.__queue__.wake(records)
+
+    @classmethod
+    def wake(cls, records=None):
+        "Have the courier do what is due"
+        wake(Transaction().database.name)
 
 
 class Courier(threading.Thread):

@@ -162,7 +162,7 @@ class Message(metaclass=PoolMeta):
         for message in messages:
             if message.is_undelivered:
                 message._send_again()
-        cls.__queue__.wake(messages)
+        cls.call_courier(messages)
 
     def _send_again(self):
         "Say the same in a new message, as the former one is closed"

@@ -300,7 +300,7 @@ def _checkpoint(record):
         + '\n')
 
 
-class Request(ModelSQL, ModelView):
+class Request(courier.CourierMixin, ModelSQL, ModelView):
     __name__ = 'cooperative.edi.journal.request'
 
     trust_party = fields.Many2One(
@@ -374,10 +374,8 @@ class Request(ModelSQL, ModelView):
     @classmethod
     def ask(cls, requests):
         "Have the courier ask the trust parties"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
         cls.save(requests)
-        Message.__queue__.wake([])
+        cls.call_courier(requests)
         return requests
 
     @classmethod

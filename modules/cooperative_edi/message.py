@@ -76,7 +76,7 @@ class Cron(metaclass=PoolMeta):
             ('cooperative.edi.message|wake', "Exchange Messages"))
 
 
-class Message(Workflow, ModelSQL, ModelView):
+class Message(courier.CourierMixin, Workflow, ModelSQL, ModelView):
     __name__ = 'cooperative.edi.message'
 
     company = fields.Many2One(
@@ -366,8 +366,7 @@ class Message(Workflow, ModelSQL, ModelView):
             if Envelope is envelope.Statement:
                 values['kind'] = kind
             message._sign(Envelope, **values)
-        if not courier.is_at_work(Transaction().database.name):
-            cls.__queue__.wake([message])
+        cls.call_courier([message])
         return message
 
     def _check_first(self, payload):
@@ -407,11 +406,6 @@ class Message(Workflow, ModelSQL, ModelView):
         hold(peer, sent_sequence=sent.sequence, sent_digest=sent.digest)
 
     @classmethod
-    def wake(cls, messages=None):
-        "Have the courier send and import what is due"
-        courier.wake(Transaction().database.name)
-
-    @classmethod
     @ModelView.button
     def retry(cls, messages):
         messages = [m for m in messages if m.retriable]
@@ -430,7 +424,7 @@ class Message(Workflow, ModelSQL, ModelView):
         for message in messages:
             if message.payload:
                 message._write_again()
-        cls.__queue__.wake(messages)
+        cls.call_courier(messages)
 
     @property
     def retriable(self):

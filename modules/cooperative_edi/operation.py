@@ -7,6 +7,7 @@ from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
+from .courier import CourierMixin
 from .identity import now
 from .message import RETRY_LAST
 from .peer import naive
@@ -230,7 +231,7 @@ class GiveUpStart(ModelView):
         "answer was lost.")
 
 
-class Peer(metaclass=PoolMeta):
+class Peer(CourierMixin, metaclass=PoolMeta):
     __name__ = 'cooperative.edi.peer'
 
     @classmethod
@@ -254,8 +255,6 @@ class Peer(metaclass=PoolMeta):
     @ModelView.button
     def call(cls, peers):
         "Try at once what waits for the peers"
-        pool = Pool()
-        Message = pool.get('cooperative.edi.message')
         for peer in peers:
             peer.answered()
-        Message.__queue__.wake([])
+        cls.call_courier(peers)

@@ -190,7 +190,7 @@ class Message(metaclass=PoolMeta):
             known = False
             message = cls._vouched(company, sender, receiver, document, data)
             message.save()
-        cls.__queue__.wake([message])
+        cls.call_courier([message])
         return message, known
 
     @classmethod

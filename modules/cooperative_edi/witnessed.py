@@ -72,10 +72,9 @@ class Message(metaclass=PoolMeta):
 
     def _keep_records(self, records):
         policies = self.witness_policies()
-        if policies:
-            records = {
-                event: self._trim(value, policies)
-                for event, value in records.items() if value}
+        records = {
+            event: self._trim(value, policies)
+            for event, value in records.items() if value}
         super()._keep_records(records)
         if not policies:
             return

@@ -3,7 +3,7 @@
 "The members that a community elects as witnesses of its logs"
 import datetime as dt
 from types import SimpleNamespace
-from unittest.mock import patch
+from unittest.mock import call, patch
 
 from trytond.exceptions import UserError
 from trytond.modules.company.tests import set_company
@@ -13,6 +13,7 @@ from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
 from cooperative_community import witness as module
+from cooperative_edi import courier
 from cooperative_edi.client import ClientError, Response
 from cooperative_edi.exceptions import DocumentRefused
 from cooperative_edi.identity import now
@@ -230,6 +231,12 @@ class WitnessTestCase(RouteTestCase):
         directory = self.directory()
         self.assertEqual(directory.witnesses, {})
         self.assertIsNone(directory.quorum)
+
+    def test_courier(self):
+        "Test the courier comes to ask the member, then to push what changed"
+        with patch.object(courier, 'wake') as wake:
+            self.elect(self.descriptor())
+        self.assertEqual(wake.call_args_list, [call(self.db_name)] * 2)
 
     def test_not_elected(self):
         "Test answers that elect nobody, and say why"

@@ -11,7 +11,7 @@ from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
-from cooperative_edi import client
+from cooperative_edi import client, courier
 from cooperative_edi.exceptions import DocumentHeld
 from trycoton.protocol import signature
 
@@ -116,7 +116,9 @@ class BreakerTestCase(InstancesTestCase):
 
         def call():
             self.anne.get('peer').call([self.peer(self.anne, self.bruno)])
-        self.anne.do(call)
+        with patch.object(courier, 'wake') as wake:
+            self.anne.do(call)
+        wake.assert_called_once_with(self.anne.name)
         self.round(self.anne)
         self.assertEqual(self.read(self.anne, 'state', id=sent), ['sent'])
 

@@ -145,6 +145,26 @@ class WitnessedTestCase(RouteTestCase):
         self.assertEqual(
             self.read(id_)['submission_record'], strong.to_bytes())
 
+    def test_not_known_yet(self):
+        "Test who knows no witness keeps what the log alone signed"
+        id_ = self.message()
+        self.policies = []
+        strong = self.record(*self.witnesses)
+        self.keep(id_, strong)
+        found = self.read(id_)
+        self.assertEqual(found['submission_proof'], "Recorded")
+        self.assertIsNone(found['error'])
+        record = entry.Record.parse(found['submission_record'])
+        self.assertEqual(
+            [s.name for s in Note.parse(
+                    record.inclusion.checkpoint).signatures],
+            ['log.example'])
+
+        self.policies = [self.policy(2)]
+        self.keep(id_, strong)
+        self.assertEqual(
+            self.read(id_)['submission_proof'], "Witnessed by 3 of 3")
+
     def test_less(self):
         "Test less than the quorum is not called witnessed"
         id_ = self.message()
