@@ -96,6 +96,19 @@ class DemoTestCase(unittest.TestCase):
     def documents(self, pattern='*.xml'):
         return sorted((self.folder / 'documents').glob(pattern))
 
+    def test_witnessed(self):
+        "Elected members cosign the log, and the evidence of the deals says so"
+        witnesses = self.report['witnesses']
+        self.assertEqual(witnesses['elected'], 3)
+        self.assertGreater(witnesses['witnessed'], 0)
+        self.assertLessEqual(witnesses['witnessed'], witnesses['recorded'])
+        path = sorted((self.folder / 'evidence').glob('*.evidence'))[0]
+        key = (self.folder / 'log' / 'key').read_text().strip()
+        process = trycoton('verify', '--key', key, path)
+        self.assertEqual(process.returncode, 0, process.stdout)
+        self.assertRegex(
+            process.stdout, r'(?m)^ok .* witnessed, [23] of 3 witnesses')
+
     def test_story(self):
         "What was asked of the story happened"
         for text in [

@@ -154,6 +154,7 @@ class Specification:
     local: bool = False
     retry: int = None
     fetch: int = None
+    witness: int = None
     web_root: str = None
     password: str = None
     users: list = dataclasses.field(default_factory=list)
@@ -328,7 +329,8 @@ def _write_config(instance, specification):
         config['cooperative']['networks'] = '127.0.0.0/8'
     for option, value in [
             ('retry_min', specification.retry),
-            ('fetch', specification.fetch)]:
+            ('fetch', specification.fetch),
+            ('witness_interval', specification.witness)]:
         if value:
             config['cooperative'][option] = str(value)
     fd = os.open(

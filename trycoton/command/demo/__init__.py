@@ -6,6 +6,7 @@ A trust party, a community, offerers and buyers, each a trytond process with a
 port and a database of its own; the people in them are played by proteus.
 """
 import contextlib
+import re
 import shutil
 import signal
 import subprocess
@@ -202,7 +203,10 @@ class _Demonstration:
             raise CommandError(
                 f"{path.name} was not verified:\n{process.stdout}"
                 f"{process.stderr}")
-        self.say(f"{path.name}: verified")
+        told = re.findall(
+            r'^ok .* witnessed, (\d+ of \d+) witnesses', process.stdout, re.M)
+        self.say(f"{path.name}: verified" + (
+                f", witnessed by {max(told)}" if told else ""))
 
     def conclusion(self, value):
         from . import report

@@ -40,6 +40,23 @@ class Member(Actor):
         peer.accepted = True
         peer.save()
 
+    def open_witness(self):
+        "Make the key by which our instance cosigns what a log signs"
+        witness = self.model('cooperative.edi.witness')()
+        witness.save()
+        witness.click('open')
+
+    def witnessed(self):
+        """Return how many of our messages the trust party has recorded, and
+        of how many the witnesses have signed so"""
+        recorded = [
+            ('trust_party', '!=', None), ('direction', '=', 'out'),
+            ('state', '=', 'sent')]
+        return (
+            len(self.find('cooperative.edi.message', recorded)),
+            len(self.find('cooperative.edi.message', [
+                        *recorded, ('submission_witnesses', '!=', None)])))
+
     def synchronise(self):
         "Fetch the directory of the community now"
         self.find_one('cooperative.community').click('synchronise')

@@ -63,6 +63,22 @@ class Manager(Actor):
         wizard.form.reason = reason
         wizard.execute('do')
 
+    def elect(self, actors):
+        "Elect the members as witnesses of the log"
+        self.model('cooperative.community.membership').click(
+            [self.membership(a) for a in actors], 'elect')
+
+    def elected(self):
+        "Return the names of the witnesses that are elected"
+        return [m.rec_name for m in self.find(
+                'cooperative.community.membership',
+                [('witness_state', '=', 'elected')])]
+
+    def recorded(self):
+        "Tell if the log holds each directory"
+        return not self.find('cooperative.community.directory.record', [
+                ('record', '=', None)])
+
     def offers(self, *domain):
         return self.find('cooperative.offer.moderation', [
                 ('state', '=', 'submitted'), *domain])

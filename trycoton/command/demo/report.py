@@ -19,6 +19,7 @@ def make(world, story, documents, log, seconds):
         'stock': [s for d in story.deals for s in _stock(d)],
         'commission': _commission(story),
         'log': log,
+        'witnesses': _witnesses(story),
         }
 
 
@@ -74,6 +75,15 @@ def _commission(story):
         }
 
 
+def _witnesses(story):
+    counts = [buyer.witnessed() for buyer in story.buyers[:2]]
+    return {
+        'elected': len(story.manager.elected()),
+        'recorded': sum(r for r, _ in counts),
+        'witnessed': sum(w for _, w in counts),
+        }
+
+
 def _number(amount):
     "Return the amount, to the cent, as a number of JSON"
     return float(round(Decimal(amount), 2)) + 0
@@ -99,12 +109,16 @@ def text(report):
                         'invoiced', 'receivable', 'payable', 'difference'])]
             for r in report['ledgers']])
     commission, log = report['commission'], report['log']
+    witnesses = report['witnesses']
     lines += [
         "",
         f"Commission: {commission['amount']:.2f} without tax, "
         f"{commission['rate'] * 100:g} % of {commission['base']:.2f} "
         f"invoiced; {commission['paid']:.2f} paid with tax",
         f"Log: {log['origin']}, {log['size']} entries, root {log['root']}",
+        f"Witnesses: {witnesses['elected']} elected; "
+        f"{witnesses['witnessed']} of the {witnesses['recorded']} messages "
+        "of the buyers witnessed so far, the others recorded",
         f"Time: {report['seconds']} s",
         ]
     return '\n'.join(lines)

@@ -21,6 +21,7 @@ CHARTER = """\
 FEE = Decimal('30.00')
 RATE = Decimal('0.05')
 MOST = Decimal(20)
+WITNESSES = 3
 
 
 class Story:
@@ -64,7 +65,7 @@ class Story:
 
     def play(self):
         for step in [
-                self.found, self.apply, self.join, self.publish,
+                self.found, self.apply, self.join, self.elect, self.publish,
                 self.moderate, self.agree_routes, self.order, self.answer,
                 self.deliver, self.invoice, self.pay, self.reconcile]:
             self.tell(' '.join(step.__doc__.split()))
@@ -137,6 +138,17 @@ class Story:
         actor.synchronise()
         actor.accept_trust_party(self.trust)
         self.fees[actor] = actor.pay(*actor.post_supplier_invoices())
+
+    def elect(self):
+        "Members are elected to witness the log of the trust party"
+        witnesses = self.applicants[:WITNESSES]
+        self.world.together(lambda a: a.open_witness(), witnesses)
+        self.manager.elect(witnesses)
+        wait(lambda: len(self.manager.elected()) == len(witnesses)
+            and self.manager.recorded(), "the election of the witnesses")
+        self.world.together(lambda a: a.synchronise(), self.applicants)
+        self.say(f"{', '.join(a.company for a in witnesses)} cosign its "
+            "checkpoints")
 
     def publish(self):
         "The offerers offer their products to the community"

@@ -17,6 +17,8 @@ from .office import Manager, Operator
 
 LOGIN = 'demo'
 RETRY = 1
+# Seconds between two rounds in which the witnesses are asked
+WITNESS = 5
 
 
 class World:
@@ -56,7 +58,8 @@ class World:
                 postal_code=who.postal_code, city=who.city,
                 country=who.country, email=who.email, phone=who.phone,
                 iban=who.iban, local=True, retry=RETRY, fetch=RETRY,
-                web_root=self.web_root, password=secrets.token_urlsafe(9),
+                witness=WITNESS, web_root=self.web_root,
+                password=secrets.token_urlsafe(9),
                 users=[{
                         'login': LOGIN,
                         'name': who.name,
