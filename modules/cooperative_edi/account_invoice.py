@@ -255,11 +255,6 @@ class Invoice(ExchangeMixin, metaclass=PoolMeta):
         Message.send(
             self.relation, response, origin=self, answers=self.edi_message)
 
-    @property
-    def edi_number(self):
-        "The number of the invoice for who issued it"
-        return self.number if self.type == 'out' else self.reference
-
 
 class InvoiceLine(metaclass=PoolMeta):
     __name__ = 'account.invoice.line'

@@ -11,14 +11,6 @@ class OfferRelationError(UserError):
     pass
 
 
-class OfferReasonError(UserError):
-    pass
-
-
-class OfferDeleteError(UserError):
-    pass
-
-
 class OfferUnitError(UserError):
     pass
 
