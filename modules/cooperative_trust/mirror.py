@@ -612,10 +612,8 @@ class Message(metaclass=PoolMeta):
 
     @classmethod
     def _relay(cls, arrivals):
-        pool = Pool()
-        Log = pool.get('cooperative.trust.log')
         super()._relay(arrivals)
-        log = Log.get()
+        log = arrivals[0].log
         for checkpoint in {a.header.checkpoint for a in arrivals} - {None}:
             log.heed(checkpoint)
 

@@ -78,6 +78,81 @@ class Meter(NamedTuple):
         return f'"{name}";r={left};t={ceil(self._at(time) - time)}'
 
 
+def _meters(kind, messages, size, messages_at, size_at):
+    "Return the meters of messages and of bytes of a peer of the kind"
+    factor = COMMUNITY if kind == 'community' else 1
+    if messages is None:
+        messages = factor * config.getint(
+            'cooperative', 'quota_messages', default=600)
+    if size is None:
+        size = factor * config.getint(
+            'cooperative', 'quota_size', default=200)
+    return (
+        Meter(messages, MINUTE, messages_at),
+        Meter(size * MEGABYTE, DAY, size_at))
+
+
+class Allowance:
+    "What a transaction finds left of the quota of a peer, and takes of it"
+
+    def __init__(self, quota, peer, messages, bytes):
+        self.quota = quota
+        self.peer = peer
+        self.messages = messages
+        self.bytes = bytes
+
+    @property
+    def headers(self):
+        "What tells the member its quota, and what is left of it"
+        time_ = time.time()
+        parts = [
+            (meter, *name) for meter, *name in [
+                (self.messages, 'messages', ''),
+                (self.bytes, 'bytes', ';qu="content-bytes"')]
+            if meter.limit]
+        if not parts:
+            return {}
+        return {
+            'RateLimit-Policy': ', '.join(
+                meter.policy(name, unit) for meter, name, unit in parts),
+            'RateLimit': ', '.join(
+                meter.left(name, time_) for meter, name, unit in parts),
+            }
+
+    def take(self, size, kid=None):
+        """Take the message of the size from what is left, to be counted then.
+        Raise Problem if it is more."""
+        time_ = time.time()
+        seconds = max(
+            self.messages.wait(1, time_), self.bytes.wait(size, time_))
+        if seconds:
+            self._refuse(seconds, kid)
+        self.messages = self.messages.take(1, time_)
+        self.bytes = self.bytes.take(size, time_)
+
+    def ask(self, kid=None):
+        """Count a request in this process, whatever becomes of it.
+        Raise Problem if there are too many."""
+        database, time_ = Transaction().database.name, time.time()
+        with _lock:
+            asked = _requests.get((database, self.quota), (0,))[-1]
+            meter = Meter(self.messages.limit * REQUESTS, MINUTE, asked)
+            seconds = meter.wait(1, time_)
+            if not seconds:
+                _requests[database, self.quota] = meter.take(1, time_)
+        if seconds:
+            self._refuse(seconds, kid)
+
+    def _refuse(self, seconds, kid):
+        "Raise Problem, and again for some seconds when the key comes back"
+        problem = _over(seconds, self.peer, self.headers)
+        if kid:
+            database = Transaction().database.name
+            until = time.monotonic() + min(seconds, CLOSED)
+            _closed[database, kid] = until, problem
+        raise problem
+
+
 def check_closed(database, kid):
     "Raise Problem if the key was over the quota some seconds ago"
     until, problem = _closed.get((database, kid), (0, None))
@@ -203,93 +278,48 @@ class Quota(ModelSQL, ModelView):
                 & (table.id == Null)))
         cls.create([{'peer': peer} for peer, in cursor.fetchall()])
 
-    @classmethod
-    def of(cls, peers):
-        "Return the quotas of the peers that have one, by the ids of the peers"
-        return {q.peer.id: q for q in cls.search([('peer', 'in', peers)])}
-
     @property
     def meters(self):
         "The meters of messages and of bytes"
-        factor = COMMUNITY if self.peer.kind == 'community' else 1
-        messages, size = self.messages, self.size
-        if messages is None:
-            messages = factor * config.getint(
-                'cooperative', 'quota_messages', default=600)
-        if size is None:
-            size = factor * config.getint(
-                'cooperative', 'quota_size', default=200)
-        return (
-            Meter(messages, MINUTE, self.messages_at),
-            Meter(size * MEGABYTE, DAY, self.size_at))
-
-    @property
-    def headers(self):
-        "What tells the member its quota, and what is left of it"
-        time_ = time.time()
-        parts = [
-            (meter, *name) for meter, name in zip(self.meters, [
-                    ('messages', ''), ('bytes', ';qu="content-bytes"')])
-            if meter.limit]
-        if not parts:
-            return {}
-        return {
-            'RateLimit-Policy': ', '.join(
-                meter.policy(name, unit) for meter, name, unit in parts),
-            'RateLimit': ', '.join(
-                meter.left(name, time_) for meter, name, unit in parts),
-            }
-
-    def take(self, size, kid=None):
-        """Take the message of the size from what is left, to be counted then.
-        Raise Problem if it is more."""
-        time_ = time.time()
-        messages, bytes_ = self.meters
-        seconds = max(messages.wait(1, time_), bytes_.wait(size, time_))
-        if seconds:
-            self._refuse(seconds, kid)
-        self.messages_at = messages.take(1, time_).at
-        self.size_at = bytes_.take(size, time_).at
+        return _meters(
+            self.peer.kind, self.messages, self.size,
+            self.messages_at, self.size_at)
 
     @classmethod
-    def count(cls, quotas):
+    def allowances(cls, peers):
+        "Return the Allowances of those of the peers that have one, by peer"
+        if not peers:
+            return {}
+        pool = Pool()
+        Peer = pool.get('cooperative.edi.peer')
+        table, peer = cls.__table__(), Peer.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(peer, condition=table.peer == peer.id)
+            .select(
+                table.id, table.peer, peer.kind, table.messages, table.size,
+                table.messages_at, table.size_at,
+                where=table.peer.in_(list(peers))))
+        return {
+            peer: Allowance(id_, peer, *_meters(*values))
+            for id_, peer, *values in cursor}
+
+    @classmethod
+    def count(cls, allowances):
         "Count what was taken, in the transaction of the messages"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
         rows = []
-        for quota in quotas:
+        for allowance in allowances:
             query, values = table.update(
                 [table.messages_at, table.size_at],
-                [quota.messages_at, quota.size_at],
-                where=table.id == quota.id)
+                [allowance.messages.at, allowance.bytes.at],
+                where=table.id == allowance.quota)
             rows.append(values)
         if rows:
             cursor.executemany(query, rows)
         for cache in Transaction().cache.values():
             cache.pop(cls.__name__, None)
-
-    def ask(self, kid=None):
-        """Count a request in this process, whatever becomes of it.
-        Raise Problem if there are too many."""
-        database, time_ = Transaction().database.name, time.time()
-        messages, _ = self.meters
-        with _lock:
-            asked = _requests.get((database, self.id), (0,))[-1]
-            meter = Meter(messages.limit * REQUESTS, MINUTE, asked)
-            seconds = meter.wait(1, time_)
-            if not seconds:
-                _requests[database, self.id] = meter.take(1, time_)
-        if seconds:
-            self._refuse(seconds, kid)
-
-    def _refuse(self, seconds, kid):
-        "Raise Problem, and again for some seconds when the key comes back"
-        problem = _over(seconds, self.peer.id, self.headers)
-        if kid:
-            database = Transaction().database.name
-            until = time.monotonic() + min(seconds, CLOSED)
-            _closed[database, kid] = until, problem
-        raise problem
 
 
 class Member(metaclass=PoolMeta):
@@ -310,8 +340,8 @@ class Peer(metaclass=PoolMeta):
         pool = Pool()
         Quota = pool.get('cooperative.trust.quota')
         super().admit_request()
-        for quota in Quota.of([self.id]).values():
-            quota.ask()
+        for allowance in Quota.allowances([self.id]).values():
+            allowance.ask()
 
 
 class Message(metaclass=PoolMeta):
@@ -330,32 +360,32 @@ class Message(metaclass=PoolMeta):
     @classmethod
     def authenticate(cls, arrivals):
         super().authenticate(arrivals)
-        cls._find_quotas(arrivals)
+        cls._find_allowances(arrivals)
         if not Transaction().readonly:
             # They asked before
             return
         for arrival in arrivals:
-            if arrival.quota and not arrival.problem:
+            if arrival.allowance and not arrival.problem:
                 with arrival.judged():
-                    arrival.quota.ask(arrival.kid)
-                    arrival.quota.take(len(arrival.data), arrival.kid)
+                    arrival.allowance.ask(arrival.kid)
+                    arrival.allowance.take(len(arrival.data), arrival.kid)
 
     @classmethod
-    def _find_quotas(cls, arrivals):
+    def _find_allowances(cls, arrivals):
         pool = Pool()
         Quota = pool.get('cooperative.trust.quota')
-        quotas = Quota.of(
-            list({s.peer for a in arrivals for s in a.signers}))
+        allowances = Quota.allowances(
+            {s.peer for a in arrivals for s in a.signers})
         for arrival in arrivals:
-            arrival.quota = next((
-                    quotas[s.peer] for s in arrival.signers
-                    if s.peer in quotas), None)
+            arrival.allowance = next((
+                    allowances[s.peer] for s in arrival.signers
+                    if s.peer in allowances), None)
 
     @classmethod
     def _admit(cls, arrival):
         relation = super()._admit(arrival)
-        if arrival.quota:
-            arrival.quota.take(len(arrival.data))
+        if arrival.allowance:
+            arrival.allowance.take(len(arrival.data))
         return relation
 
     @classmethod
@@ -363,11 +393,11 @@ class Message(metaclass=PoolMeta):
         pool = Pool()
         Quota = pool.get('cooperative.trust.quota')
         super()._store(arrivals)
-        Quota.count({a.quota for a in arrivals if a.quota})
+        Quota.count({a.allowance for a in arrivals if a.allowance})
 
     @classmethod
     def _receive(cls, arrivals):
         super()._receive(arrivals)
         for arrival in arrivals:
-            if arrival.id and arrival.quota:
-                arrival.headers.update(arrival.quota.headers)
+            if arrival.id and arrival.allowance:
+                arrival.headers.update(arrival.allowance.headers)
