@@ -17,7 +17,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import trytond.config as config
-from sql import Null, Select
+from sql import Literal, Null, Select
+from sql.operators import Or
 from trytond import backend
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
@@ -397,8 +398,20 @@ class Log(ModelSQL, ModelView):
     def node(self):
         """The node getter of trycoton.protocol.merkle.
         It reads each tile once: those of a proof are but a few"""
+        return self.node_in({})
+
+    def proofs(self, places):
+        """Return the proofs of inclusion of the places, each an index and the
+        size of a tree.  Their tiles are read at once."""
         Node = Pool().get('cooperative.trust.log.node')
-        tiles = {}
+
+        def prove(node):
+            return [merkle.inclusion_proof(node, *p) for p in places]
+        return prove(self.node_in(Node.tiles(self, tile.needed(prove))))
+
+    def node_in(self, tiles):
+        "Return the node getter that has the tiles, and reads the others"
+        Node = Pool().get('cooperative.trust.log.node')
 
         def hashes(level, first, count):
             number, start = divmod(first, tile.WIDTH)
@@ -601,13 +614,16 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
     @classmethod
     def proofs(cls, leaves):
         "Return for each leaf the proof that its entry is in the signed log"
-        nodes = {log: log.node for log in {leaf.log for leaf in leaves}}
+        checkpoints = dict(zip(leaves, cls.checkpoints(leaves)))
+        hashes = {}
+        for log in {leaf.log for leaf in leaves}:
+            ones = [leaf for leaf in leaves if leaf.log == log]
+            hashes.update(zip(ones, log.proofs([
+                            (leaf.index, checkpoints[leaf].size)
+                            for leaf in ones])))
         return [
-            Proof(
-                leaf.index, tuple(merkle.inclusion_proof(
-                        nodes[leaf.log], leaf.index, checkpoint.size)),
-                checkpoint.cosigned)
-            for leaf, checkpoint in zip(leaves, cls.checkpoints(leaves))]
+            Proof(leaf.index, tuple(hashes[leaf]), checkpoints[leaf].cosigned)
+            for leaf in leaves]
 
     @property
     def proof(self):
@@ -670,6 +686,12 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return result
 
 
+def _within(column, index):
+    "Return the expression that tells if the column is in the tile"
+    start = index * tile.WIDTH
+    return (column >= start) & (column < start + tile.WIDTH)
+
+
 class Node(AppendOnlyMixin, ModelSQL):
     __name__ = 'cooperative.trust.log.node'
 
@@ -700,6 +722,35 @@ class Node(AppendOnlyMixin, ModelSQL):
                     'hash': hash_,
                     } for level, number, hash_ in nodes
                 if level and not level % tile.HEIGHT])
+
+    @classmethod
+    def tiles(cls, log, places):
+        "Return the hashes of the tiles at the places: their level and index"
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        leaf, node = Leaf.__table__(), cls.__table__()
+        leaves = [_within(leaf.index, i) for level, i in places if not level]
+        nodes = [
+            (node.level == level) & _within(node.number, i)
+            for level, i in places if level]
+        queries = []
+        if leaves:
+            queries.append(leaf.select(
+                    Literal(0), leaf.index, leaf.hash,
+                    where=(leaf.log == log.id) & Or(leaves),
+                    order_by=leaf.index))
+        if nodes:
+            queries.append(node.select(
+                    node.level, node.number, node.hash,
+                    where=(node.log == log.id) & Or(nodes),
+                    order_by=node.number))
+        cursor = Transaction().connection.cursor()
+        tiles = {place: [] for place in places}
+        for query in queries:
+            cursor.execute(*query)
+            for level, number, hash_ in cursor:
+                tiles[level, number // tile.WIDTH].append(bytes(hash_))
+        return tiles
 
     @classmethod
     def hashes(cls, log, level, first, count):

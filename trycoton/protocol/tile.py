@@ -136,6 +136,19 @@ def reader(fetch, size):
     return hashes
 
 
+def needed(compute):
+    """Return the (level, index) of the tiles that hold the nodes that
+    compute(node) asks of a node getter, whose hashes it must not look at"""
+    found = set()
+
+    def node(level, index):
+        level, height = divmod(level, HEIGHT)
+        found.add((level, index << height >> HEIGHT))
+        return merkle.EMPTY_ROOT
+    compute(node)
+    return found
+
+
 def node_getter(hashes):
     """Return the node getter of :mod:`~trycoton.protocol.merkle` over tiles
 

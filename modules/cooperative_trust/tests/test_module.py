@@ -1,6 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 import uuid
+from unittest.mock import patch
 
 from sql import Table
 from trytond.modules.company.tests import (
@@ -146,6 +147,13 @@ class CooperativeTrustTestCase(
                         [log.verifier])
                     self.assertEqual(evidence.message, leaf.message.uuid)
                     self.assertGreater(checkpoint.size, index)
+            Node = Pool().get('cooperative.trust.log.node')
+            with patch.object(Node, 'hashes', side_effect=AssertionError):
+                # Their tiles are read at once
+                proofs = leaves[0].proofs([leaves[i] for i in [557, 3, 256]])
+            for proof, index in zip(proofs, [557, 3, 256]):
+                self.assertEqual(proof.index, index)
+                proof.verify(bytes(leaves[index].entry), [log.verifier])
             self.assertEqual(log.fsck(), [])
 
     @with_transaction()

@@ -5,7 +5,7 @@ import unittest
 from trycoton.protocol import merkle
 from trycoton.protocol.errors import Malformed
 from trycoton.protocol.tile import (
-    Tile, node_getter, pack_entries, parse_entries, tiles)
+    Tile, needed, node_getter, pack_entries, parse_entries, tiles)
 
 
 class TileTestCase(unittest.TestCase):
@@ -104,7 +104,7 @@ class TileTestCase(unittest.TestCase):
                     nodes[level // 8, n] = hash_
             if index + 1 in sizes:
                 roots[index + 1] = frontier.root
-        files = {}
+        files, asked = {}, set()
         for tile in tiles(size):
             if tile.level is not None:
                 files[tile.level, tile.index] = [
@@ -113,15 +113,20 @@ class TileTestCase(unittest.TestCase):
 
         def hashes(level, start, count):
             index, start = divmod(start, 256)
+            asked.add((level, index))
             return files[level, index][start:start + count]
 
         node = node_getter(hashes)
         for new in sizes:
             self.assertEqual(merkle.tree_root(node, new), roots[new])
             for index in {0, new // 2, new - 1}:
+                asked.clear()
                 merkle.verify_inclusion(
                     index, new, leaves[index],
                     merkle.inclusion_proof(node, index, new), roots[new])
+                self.assertEqual(asked, needed(
+                        lambda node: merkle.inclusion_proof(
+                            node, index, new)))
             for old in sizes:
                 if old <= new:
                     merkle.verify_consistency(
