@@ -108,16 +108,16 @@ class Courier(threading.Thread):
         while True:
             self.event.wait(timeout)
             self.event.clear()
-            started = time.monotonic()
+            rest = 0
             try:
-                exchange(self.database)
+                rest = exchange(self.database)
                 timeout = transact(
                     self.database, _next_due, readonly=True)
             except Exception:
                 logger.critical("courier of %s", self.database, exc_info=True)
                 timeout = PAUSE
             # What comes meanwhile goes together in the next round
-            time.sleep(min(time.monotonic() - started, REST))
+            time.sleep(min(rest, REST))
 
 
 def _next_due():
@@ -152,8 +152,10 @@ def _left():
 
 
 def exchange(database):
-    "Import what was received, send what is due, fetch what waits elsewhere"
+    """Import what was received, send what is due, fetch what waits elsewhere.
+    Return the seconds that it took, before the proofs."""
     Message = Pool(database).get('cooperative.edi.message')
+    started = time.monotonic()
     _attempt(import_received, database)
     _attempt(Message.attend, database)
     _attempt(check_payloads, database)
@@ -162,9 +164,11 @@ def exchange(database):
         _attempt(import_received, database)
         _attempt(check_payloads, database)
         _attempt(send_due, database)
+    seconds = time.monotonic() - started
     _attempt(fetch_records, database)
     _attempt(Message.watch, database)
     _attempt(settle_refusals, database)
+    return seconds
 
 
 def _attempt(step, *args):
