@@ -608,10 +608,17 @@ class Quorum(AppendOnlyMixin, ModelSQL, ModelView):
     @classmethod
     def covers(cls, log, index):
         "Tell if a checkpoint of the log that was witnessed has the entry"
-        return bool(cls.search([
-                    ('checkpoint.log', '=', log.id),
-                    ('size', '>', index),
-                    ], limit=1))
+        pool = Pool()
+        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
+        table, checkpoint = cls.__table__(), Checkpoint.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(checkpoint, condition=table.checkpoint == checkpoint.id)
+            .select(
+                table.id,
+                where=(checkpoint.log == log.id) & (table.size > index),
+                limit=1))
+        return bool(cursor.fetchone())
 
     @classmethod
     def last(cls, log, communities=None):
