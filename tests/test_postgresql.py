@@ -19,6 +19,7 @@ TESTS = [
     'cooperative_trust.tests.test_mirror',
     'cooperative_trust.tests.test_routes',
     'cooperative_trust.tests.test_serving',
+    'cooperative_trust.tests.test_threats',
     'cooperative_trust.tests.test_together',
     'cooperative_trust.tests.test_witness',
     ]
