@@ -318,10 +318,6 @@ class CommunityTestCase(PartnerTestCase):
             peer = cls.partner.peer(cls.farm.identifier)
             return peer and f'0225:{TRUST}' in peer.get('trust_parties', [])
         cls.foreign.wait(known, "the directory")
-        # Who does not know the partner yet asks it to come back later
-        cls.foreign.wait(lambda: cls.farm.find('cooperative.edi.peer', [
-                    ('identifier', '=', cls.foreign.identifier)]),
-            "the partner in the directory of the farm")
         relation = cls.partner.relate(
             cls.farm.identifier, cls.joined, f'0225:{TRUST}')
         cls.foreign.wait(
