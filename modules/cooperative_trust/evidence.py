@@ -91,7 +91,8 @@ class Leaf(metaclass=PoolMeta):
             cls, {l.pair for l in leaves}, 'index',
             lambda t: (t.log == log) & (t.index != Null), 'digest')
         for leaf in leaves:
-            leaf.commit(*last.get(leaf.pair, [None]))
+            digest, = last.get(leaf.pair, [None])
+            leaf.commit(digest)
             last[leaf.pair] = [leaf.digest]
 
     @property

@@ -8,8 +8,8 @@ from trytond.transaction import Transaction
 def last_of(Model, pairs, name, where, *names):
     """Return the columns of the names of the row that comes last, in the
     order of the column of the name, for each pair of sender and recipient
-    that has one.  where makes the condition on the table of the rows; an
-    index of them begins with its columns, the pair and the name."""
+    that has one.  where makes the condition on the table of the rows, of
+    which an index has the pair and then the name."""
     row, found = Model.__table__(), Model.__table__()
     pair = Values(sorted(pairs))
     last = row.select(

@@ -610,6 +610,7 @@ class Quorum(AppendOnlyMixin, ModelSQL, ModelView):
         "Tell if a checkpoint of the log that was witnessed has the entry"
         pool = Pool()
         Checkpoint = pool.get('cooperative.trust.log.checkpoint')
+        # Each proof asks
         table, checkpoint = cls.__table__(), Checkpoint.__table__()
         cursor = Transaction().connection.cursor()
         cursor.execute(*table

@@ -788,6 +788,10 @@ class CourierTestCase(unittest.TestCase):
         "A step that fails does not keep the others from being done"
         done = []
 
+        def fetch(database):
+            time.sleep(0.2)
+            done.append(database)
+
         class Message:
             @classmethod
             def attend(cls, database):
@@ -802,10 +806,12 @@ class CourierTestCase(unittest.TestCase):
                 patch.object(courier, 'send_due', done.append), \
                 patch.object(
                     courier, 'fetch_mailboxes', lambda _: 0), \
-                patch.object(courier, 'fetch_records', done.append), \
+                patch.object(courier, 'fetch_records', fetch), \
                 patch.object(courier, 'settle_refusals', done.append), \
                 patch.object(courier.logger, 'critical') as critical:
             pool.return_value.get.return_value = Message
-            courier.exchange('x')
+            seconds = courier.exchange('x')
         self.assertEqual(done, ['x'] * 6)
+        # It does not rest for the proofs
+        self.assertLess(seconds, 0.2)
         critical.assert_called_once()
