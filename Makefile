@@ -41,13 +41,15 @@ lint: $(VENV)/.lint
 		$(BIN)/docutils --halt=2 $$file /dev/null || exit 1; \
 	done
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.test
 	@$(BIN)/python -m tests.performance $(ARGS)
 
 soak: $(VENV)/.test
 	@TRYCOTON_SCENARIOS=$${TRYCOTON_SCENARIOS:-all} \
 		$(BIN)/python -m unittest -v tests.scenarios.test_scenarios \
 		tests.scenarios.test_postgresql
+	@TRYCOTON_POSTGRESQL=$${TRYCOTON_POSTGRESQL:-all} \
+		$(BIN)/python -m unittest -v tests.test_postgresql
 	@TRYCOTON_FAULTS=$${TRYCOTON_FAULTS:-30} \
 		$(BIN)/python -m unittest -v tests.faults.test_faults
 	@TRYCOTON_KILLS=$${TRYCOTON_KILLS:-25} \

@@ -3,8 +3,6 @@
 """Instances in one process: each its database, HTTP between them"""
 import datetime as dt
 import logging
-import os
-import sqlite3
 import tempfile
 import threading
 import time
@@ -31,6 +29,7 @@ from cooperative_edi.transaction import transact
 from trycoton.protocol import signature
 from trycoton.protocol.receipt import Receipt
 
+from .copies import copy
 from .tools import configure, create_identity, invoice, now
 
 IDENTIFIERS = {
@@ -64,7 +63,6 @@ def create(identifier, name, endpoint):
         return create_identity(identifier, name, endpoint=endpoint).company.id
 
 
-@unittest.skipIf(backend.name != 'sqlite', "copies files of SQLite")
 class InstancesTestCase(unittest.TestCase):
     "Instances that talk to each other"
     module = 'cooperative_edi'
@@ -77,17 +75,14 @@ class InstancesTestCase(unittest.TestCase):
         # The one before may have had other modules
         drop_db()
         activate_module(cls.module)
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
         cls.addClassCleanup(
             config.set, 'database', 'path', config.get('database', 'path'))
-        config.set('database', 'path', cls.folder.name)
-        with Transaction().start(DB_NAME, 0) as transaction:
-            for name in cls.identifiers:
-                cls.copy(transaction.connection, cls.path(f'{name}.sqlite'))
-        backend.Database.clear_cache()
+        config.set('database', 'path', folder.name)
         cls.instances = {}
         for name, identifier in cls.identifiers.items():
+            copy(DB_NAME, name)
             with Transaction().start(name, 0, readonly=True):
                 Pool(name).init()
             cls.addClassCleanup(Pool.stop, name)
@@ -95,22 +90,11 @@ class InstancesTestCase(unittest.TestCase):
             cls.instances[name] = Instance(
                 name, identifier, name != 'clara')
             cls.prepare(cls.instances[name])
-            with Transaction().start(name, 0, readonly=True) as transaction:
-                cls.copy(transaction.connection, cls.path(name))
+            copy(name, f'{name}_first')
 
     @classmethod
     def prepare(cls, instance):
         "Give the new instance what it has in each test"
-
-    @classmethod
-    def path(cls, name):
-        return os.path.join(cls.folder.name, name)
-
-    @classmethod
-    def copy(cls, source, path):
-        target = sqlite3.connect(path)
-        source.backup(target)
-        target.close()
 
     def setUp(self):
         self.down = set()
@@ -126,9 +110,7 @@ class InstancesTestCase(unittest.TestCase):
         self.meet(self.anne, self.bruno)
 
     def create(self, name):
-        source = sqlite3.connect(self.path(name))
-        self.copy(source, self.path(f'{name}.sqlite'))
-        source.close()
+        copy(f'{name}_first', name)
         return self.instances[name]
 
     def request(self, method, url, data=None, headers=None):
