@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import trytond.config as config
-from sql import Literal, Null, Select
+from sql import Literal, Null, Select, Union
 from sql.operators import Or
 from trytond import backend
 from trytond.i18n import gettext
@@ -51,6 +51,13 @@ LOCK = int.from_bytes(b'log', 'big') << 32
 class Led(NamedTuple):
     "The ids of the leaves that have got their place"
     leaves: tuple = ()
+
+
+class Signed(NamedTuple):
+    "What was signed of the log: the id, the size and the note of a checkpoint"
+    id: int
+    size: int
+    note: str
 
 
 class Queue:
@@ -595,34 +602,34 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return [bytes(value) for value, in cursor]
 
     @classmethod
-    def checkpoints(cls, leaves):
-        "Return for each leaf the first checkpoint that covers it"
+    def signed(cls, leaves):
+        "Return for each leaf the first that was Signed and covers it"
         pool = Pool()
         Checkpoint = pool.get('cooperative.trust.log.checkpoint')
         result, last = {}, {}
         for leaf in sorted(leaves, key=lambda l: l.index):
-            checkpoint = last.get(leaf.log)
-            if not checkpoint or checkpoint.size <= leaf.index:
-                checkpoint, = Checkpoint.search([
-                        ('log', '=', leaf.log.id),
-                        ('size', '>', leaf.index),
-                        ], order=[('size', 'ASC')], limit=1)
-                last[leaf.log] = checkpoint
-            result[leaf] = checkpoint
+            signed = last.get(leaf.log)
+            if not signed or signed.size <= leaf.index:
+                signed = Checkpoint.covering(leaf.log, leaf.index)
+                last[leaf.log] = signed
+            result[leaf] = signed
         return [result[leaf] for leaf in leaves]
 
     @classmethod
     def proofs(cls, leaves):
         "Return for each leaf the proof that its entry is in the signed log"
-        checkpoints = dict(zip(leaves, cls.checkpoints(leaves)))
+        pool = Pool()
+        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
+        signed = dict(zip(leaves, cls.signed(leaves)))
+        notes = {one: Checkpoint.cosign(one) for one in set(signed.values())}
         hashes = {}
         for log in {leaf.log for leaf in leaves}:
             ones = [leaf for leaf in leaves if leaf.log == log]
             hashes.update(zip(ones, log.proofs([
-                            (leaf.index, checkpoints[leaf].size)
+                            (leaf.index, signed[leaf].size)
                             for leaf in ones])))
         return [
-            Proof(leaf.index, tuple(hashes[leaf]), checkpoints[leaf].cosigned)
+            Proof(leaf.index, tuple(hashes[leaf]), notes[signed[leaf]])
             for leaf in leaves]
 
     @property
@@ -737,18 +744,16 @@ class Node(AppendOnlyMixin, ModelSQL):
         if leaves:
             queries.append(leaf.select(
                     Literal(0), leaf.index, leaf.hash,
-                    where=(leaf.log == log.id) & Or(leaves),
-                    order_by=leaf.index))
+                    where=(leaf.log == log.id) & Or(leaves)))
         if nodes:
             queries.append(node.select(
                     node.level, node.number, node.hash,
-                    where=(node.log == log.id) & Or(nodes),
-                    order_by=node.number))
-        cursor = Transaction().connection.cursor()
+                    where=(node.log == log.id) & Or(nodes)))
         tiles = {place: [] for place in places}
-        for query in queries:
-            cursor.execute(*query)
-            for level, number, hash_ in cursor:
+        if queries:
+            cursor = Transaction().connection.cursor()
+            cursor.execute(*Union(*queries, all_=True))
+            for level, number, hash_ in sorted(cursor.fetchall()):
                 tiles[level, number // tile.WIDTH].append(bytes(hash_))
         return tiles
 
@@ -808,10 +813,30 @@ class Checkpoint(AppendOnlyMixin, ModelSQL, ModelView):
                     }])
         return checkpoint
 
+    @classmethod
+    def covering(cls, log, index):
+        "Return the first that was Signed with the entry at the index"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.id, table.size, table.note,
+                where=(table.log == log.id) & (table.size > index),
+                order_by=table.size.asc, limit=1))
+        return Signed(*cursor.fetchone())
+
+    @property
+    def signed(self):
+        return Signed(self.id, self.size, self.note)
+
     @property
     def cosigned(self):
-        "The bytes of the note, with the lines of those who signed it since"
-        return self.note.encode()
+        return self.cosign(self.signed)
+
+    @classmethod
+    def cosign(cls, signed):
+        """Return the bytes of the note of what was Signed, with the lines of
+        those who signed it since"""
+        return signed.note.encode()
 
     def signs(self, frontier):
         "Tell if the log signed that it is at the frontier"

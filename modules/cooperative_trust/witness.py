@@ -15,6 +15,7 @@ import time
 from typing import NamedTuple
 
 import trytond.config as config
+from sql import Null
 from trytond.i18n import gettext
 from trytond.model import (
     DeactivableMixin, Index, ModelSQL, ModelView, Unique, fields)
@@ -551,6 +552,23 @@ class Cosignature(AppendOnlyMixin, ModelSQL, ModelView):
                         'line': str(signature),
                         }])
 
+    @classmethod
+    def lines(cls, checkpoint):
+        """Return what the witnesses signed the checkpoint of the id by, the
+        elected ones first: a note has room for so many"""
+        pool = Pool()
+        Witness = pool.get('cooperative.trust.witness')
+        # Each proof asks
+        table, witness = cls.__table__(), Witness.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(witness, condition=table.witness == witness.id)
+            .select(
+                table.line,
+                where=table.checkpoint == checkpoint,
+                order_by=[witness.peer == Null, table.id]))
+        return [line for line, in cursor]
+
 
 class Quorum(AppendOnlyMixin, ModelSQL, ModelView):
     "A checkpoint that enough of the witnesses of a community signed"
@@ -692,18 +710,18 @@ class Checkpoint(metaclass=PoolMeta):
                 ) if counts[checkpoint.log] else None
         return result
 
-    @property
-    def cosigned(self):
-        cosigned = super().cosigned
-        if not self.cosignatures:
+    @classmethod
+    def cosign(cls, signed):
+        pool = Pool()
+        Cosignature = pool.get('cooperative.trust.cosignature')
+        cosigned = super().cosign(signed)
+        lines = Cosignature.lines(signed.id)
+        if not lines:
             return cosigned
         note = Note.parse(cosigned)
-        # The elected ones first: a note has room for so many
-        lines = sorted(
-            self.cosignatures, key=lambda c: (not c.witness.peer, c.id))
         return protocol.join(note, [
-                protocol.Signature.parse(c.line.rstrip('\n'))
-                for c in lines[:MAX_SIGNATURES - len(note.signatures)]])
+                protocol.Signature.parse(line.rstrip('\n'))
+                for line in lines[:MAX_SIGNATURES - len(note.signatures)]])
 
     @classmethod
     def copy(cls, checkpoints, default=None):
@@ -716,7 +734,7 @@ class Leaf(metaclass=PoolMeta):
     __name__ = 'cooperative.trust.log.leaf'
 
     @classmethod
-    def checkpoints(cls, leaves):
+    def signed(cls, leaves):
         "Return the last witnessed checkpoint for those that it covers"
         pool = Pool()
         Quorum = pool.get('cooperative.trust.quorum')
@@ -726,16 +744,16 @@ class Leaf(metaclass=PoolMeta):
             log for log in logs
             if Quorum.covers(log, min(l.index for l in leaves))}
         return [
-            (leaf.log in witnessed and leaf.witnessed_checkpoint) or checkpoint
-            for leaf, checkpoint in zip(leaves, super().checkpoints(leaves))]
+            (leaf.log in witnessed and leaf.witnessed) or signed
+            for leaf, signed in zip(leaves, super().signed(leaves))]
 
     @property
-    def witnessed_checkpoint(self):
+    def witnessed(self):
         pool = Pool()
         Quorum = pool.get('cooperative.trust.quorum')
         witnessed = Quorum.last(self.log, self.communities)
         if witnessed and witnessed.size > self.index:
-            return witnessed
+            return witnessed.signed
 
     @property
     def communities(self):
