@@ -25,6 +25,7 @@ def _copy_file(source, target):
 
 def _copy_template(source, target):
     from psycopg.sql import SQL, Identifier
+
     # Neither may be in use, nor be connected to in the background
     config.set('database', 'minconn', '0')
     for name in [source, target]:
