@@ -21,6 +21,10 @@ EVENTS = [
     (entry.DELIVERY, "Delivery"),
     (entry.FAILURE, "Not Delivered"),
     ]
+# What evidence is made of, most of the time
+_told = [
+    'uuid', 'sender', 'recipient', 'digest', 'sequence', 'signature',
+    'receipt', 'receipt_signature']
 _states = {
     'invisible': ~Eval('event').in_([event for event, _ in EVENTS]),
     }
@@ -81,11 +85,23 @@ class Leaf(metaclass=PoolMeta):
                     } for message in messages])
 
     @classmethod
+    def record_submissions(cls, arrivals):
+        "Have the log take the messages just stored, which are not read again"
+        return cls.create([{
+                    'log': arrival.log.id,
+                    'event': entry.SUBMISSION,
+                    'message': arrival.message.id,
+                    'sender': arrival.header.sender,
+                    'recipient': arrival.header.receiver,
+                    } for arrival in arrivals])
+
+    @classmethod
     def seal(cls, leaves):
         super().seal(leaves)
         leaves = [l for l in leaves if l.sender]
         if not leaves:
             return
+        cls._read_messages(leaves)
         log = leaves[0].log.id
         last = last_of(
             cls, {l.pair for l in leaves}, 'index',
@@ -94,6 +110,17 @@ class Leaf(metaclass=PoolMeta):
             digest, = last.get(leaf.pair, [None])
             leaf.commit(digest)
             last[leaf.pair] = [leaf.digest]
+
+    @classmethod
+    def _read_messages(cls, leaves):
+        "Read of the messages what they tell, and not their forty columns"
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
+        leaves = [l for l in leaves if l.message]
+        messages = {values['id']: Message(**values)
+            for values in Message.read([l.message.id for l in leaves], _told)}
+        for leaf in leaves:
+            leaf.message = messages[leaf.message.id]
 
     @property
     def pair(self):

@@ -686,10 +686,14 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
     @classmethod
     def _waiting(cls, leaves):
         "Return those that have no place yet, in lists by the ids of the logs"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.log, table.id,
+                where=table.id.in_(list(leaves)) & (table.index == Null)))
         result = defaultdict(list)
-        for leaf in cls.browse(leaves):
-            if leaf.index is None:
-                result[leaf.log.id].append(leaf.id)
+        for log, leaf in cursor.fetchall():
+            result[log].append(leaf)
         return result
 
 

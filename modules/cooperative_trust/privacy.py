@@ -368,7 +368,7 @@ class Leaf(metaclass=PoolMeta):
         return bool(self.subject and self.subject.erased)
 
     def record_of(self, proof):
-        if self.erased:
+        if not self.nonce:
             raise Problem.erased(self.subject.uuid)
         return super().record_of(proof)
 

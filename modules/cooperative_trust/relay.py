@@ -235,8 +235,7 @@ class Message(metaclass=PoolMeta):
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
         copies = cls.create([cls._copied(a) for a in arrivals])
-        leaves = Leaf.record_event(
-            entry.SUBMISSION, [a.message for a in arrivals])
+        leaves = Leaf.record_submissions(arrivals)
         for arrival, copied, leaf in zip(arrivals, copies, leaves):
             arrival.copied, arrival.leaf = copied, leaf.id
 
