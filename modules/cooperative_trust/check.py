@@ -11,12 +11,12 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from cooperative_edi.exceptions import KeyMissingError
-from trycoton.protocol import merkle, tile
+from trycoton.protocol import merkle
 from trycoton.protocol.errors import ProtocolError
 
 from .evidence import EVENTS
 from .exceptions import LogCheckError
-from .log import BATCH, now
+from .log import BATCH, STEP, now
 
 FAULTS_SHOWN = 20
 
@@ -146,8 +146,7 @@ class Log(metaclass=PoolMeta):
         Node = pool.get('cooperative.trust.log.node')
         faults = []
         for level, number, hash_ in nodes:
-            level, height = divmod(level, tile.HEIGHT)
-            if (level and not height
+            if (level and not level % STEP
                     and Node.hashes(self, level, number, 1) != [hash_]):
                 faults.append(gettext(
                         'cooperative_trust.msg_fault_node',
@@ -161,7 +160,7 @@ class Log(metaclass=PoolMeta):
         Node = pool.get('cooperative.trust.log.node')
         nodes = sum(
             frontier.size >> level
-            for level in range(tile.HEIGHT, 64, tile.HEIGHT))
+            for level in range(STEP, 64, STEP))
         faults = []
         for Model, domain, wanted, message in [
                 (Leaf, [('index', '!=', None)], frontier.size,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import trytond.config as config
 from sql import Literal, Null, Select, Union
+from sql.aggregate import Count, Max
 from sql.operators import Or
 from trytond import backend
 from trytond.i18n import gettext
@@ -43,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 SYNCHRONOUS_FULL = 2
 BATCH = 1000
+# The nodes of every fourth level are stored: those that a proof asks for are
+# made of fifteen at each
+STEP = 4
+WIDTH = 1 << STEP
 PENDING_MAX = 4096
 TIMEOUT = 2
 LOCK = int.from_bytes(b'log', 'big') << 32
@@ -404,29 +409,30 @@ class Log(ModelSQL, ModelView):
     @property
     def node(self):
         """The node getter of trycoton.protocol.merkle.
-        It reads each tile once: those of a proof are but a few"""
+        It reads each group once: those of a proof are but a few"""
         return self.node_in({})
 
     def proofs(self, places):
         """Return the proofs of inclusion of the places, each an index and the
-        size of a tree.  Their tiles are read at once."""
+        size of a tree.  Their nodes are read at once."""
         Node = Pool().get('cooperative.trust.log.node')
 
         def prove(node):
             return [merkle.inclusion_proof(node, *p) for p in places]
-        return prove(self.node_in(Node.tiles(self, tile.needed(prove))))
+        return prove(self.node_in(
+                Node.groups(self, tile.needed(prove, STEP))))
 
-    def node_in(self, tiles):
-        "Return the node getter that has the tiles, and reads the others"
+    def node_in(self, groups):
+        "Return the node getter that has the groups, and reads the others"
         Node = Pool().get('cooperative.trust.log.node')
 
-        def hashes(level, first, count):
-            number, start = divmod(first, tile.WIDTH)
-            if (level, number) not in tiles:
-                tiles[level, number] = Node.hashes(
-                    self, level, first - start, tile.WIDTH)
-            return tiles[level, number][start:start + count]
-        return lru_cache(maxsize=None)(tile.node_getter(hashes))
+        def hashes(step, first, count):
+            number, start = divmod(first, WIDTH)
+            if (step, number) not in groups:
+                groups[step, number] = Node.hashes(
+                    self, step * STEP, first - start, WIDTH)
+            return groups[step, number][start:start + count]
+        return lru_cache(maxsize=None)(tile.node_getter(hashes, STEP))
 
     @classmethod
     def sweep(cls, database):
@@ -698,9 +704,9 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
 
 
 def _within(column, index):
-    "Return the expression that tells if the column is in the tile"
-    start = index * tile.WIDTH
-    return (column >= start) & (column < start + tile.WIDTH)
+    "Return the expression that tells if the column is in the group"
+    start = index * WIDTH
+    return (column >= start) & (column < start + WIDTH)
 
 
 class Node(AppendOnlyMixin, ModelSQL):
@@ -708,7 +714,8 @@ class Node(AppendOnlyMixin, ModelSQL):
 
     log = fields.Many2One(
         'cooperative.trust.log', "Log", required=True, ondelete='RESTRICT')
-    level = fields.Integer("Level", required=True)
+    level = fields.Integer("Level", required=True,
+        help="How many levels it is above the entries.")
     number = fields.Integer("Number", required=True)
     hash = fields.Binary("Hash", required=True)
 
@@ -724,26 +731,70 @@ class Node(AppendOnlyMixin, ModelSQL):
             ]
 
     @classmethod
+    def __register__(cls, module):
+        super().__register__(module)
+        cls._complete()
+
+    @classmethod
+    def _complete(cls):
+        "Store what logs have that stored the nodes of the tiles alone"
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        Log = pool.get('cooperative.trust.log')
+        table, leaf = cls.__table__(), Leaf.__table__()
+        cursor = Transaction().connection.cursor()
+        # They were at the level of their tile
+        cursor.execute(*table.update(
+                [table.level], [table.level * tile.HEIGHT],
+                where=table.level < STEP))
+        cursor.execute(*leaf.select(
+                leaf.log, Max(leaf.index) + 1,
+                where=leaf.index != Null, group_by=leaf.log))
+        for log, size in cursor.fetchall():
+            for level in range(STEP, size.bit_length(), STEP):
+                cls._complete_level(Log(log), level, size >> level)
+
+    @classmethod
+    def _complete_level(cls, log, level, count):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                Count(table.id),
+                where=(table.log == log.id) & (table.level == level)))
+        found, = cursor.fetchone()
+        for first in range(found, count, BATCH):
+            hashes = cls.hashes(
+                log, level - STEP, first * WIDTH,
+                min(BATCH, count - first) * WIDTH)
+            cursor.execute(*table.insert(
+                    [table.log, table.level, table.number, table.hash],
+                    [[log.id, level, first + i, cls.hash.sql_format(
+                                merkle.perfect_root(
+                                    hashes[i * WIDTH:(i + 1) * WIDTH]))]
+                        for i in range(len(hashes) // WIDTH)]))
+
+    @classmethod
     def add(cls, log, nodes):
-        "Keep the nodes that stand in tiles above the leaves"
+        "Keep of the nodes those at each step above the leaves"
         cls.create([{
                     'log': log.id,
-                    'level': level // tile.HEIGHT,
+                    'level': level,
                     'number': number,
                     'hash': hash_,
                     } for level, number, hash_ in nodes
-                if level and not level % tile.HEIGHT])
+                if level and not level % STEP])
 
     @classmethod
-    def tiles(cls, log, places):
-        "Return the hashes of the tiles at the places: their level and index"
+    def groups(cls, log, places):
+        """Return the hashes of the groups at the places: their step above the
+        leaves and their index"""
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
         leaf, node = Leaf.__table__(), cls.__table__()
-        leaves = [_within(leaf.index, i) for level, i in places if not level]
+        leaves = [_within(leaf.index, i) for step, i in places if not step]
         nodes = [
-            (node.level == level) & _within(node.number, i)
-            for level, i in places if level]
+            (node.level == step * STEP) & _within(node.number, i)
+            for step, i in places if step]
         queries = []
         if leaves:
             queries.append(leaf.select(
@@ -753,17 +804,17 @@ class Node(AppendOnlyMixin, ModelSQL):
             queries.append(node.select(
                     node.level, node.number, node.hash,
                     where=(node.log == log.id) & Or(nodes)))
-        tiles = {place: [] for place in places}
+        groups = {place: [] for place in places}
         if queries:
             cursor = Transaction().connection.cursor()
             cursor.execute(*Union(*queries, all_=True))
             for level, number, hash_ in sorted(cursor.fetchall()):
-                tiles[level, number // tile.WIDTH].append(bytes(hash_))
-        return tiles
+                groups[level // STEP, number // WIDTH].append(bytes(hash_))
+        return groups
 
     @classmethod
     def hashes(cls, log, level, first, count):
-        "Return consecutive hashes of a level of tiles"
+        "Return consecutive hashes of a level that is stored"
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
         if not level:

@@ -406,8 +406,8 @@ class Log(metaclass=PoolMeta):
         if wanted.level is None:
             return tile.pack_entries(
                 Leaf.column('entry', self, wanted.start, wanted.width))
-        return b''.join(
-            Node.hashes(self, wanted.level, wanted.start, wanted.width))
+        return b''.join(Node.hashes(
+                self, wanted.level * tile.HEIGHT, wanted.start, wanted.width))
 
     @property
     def mirror_name(self):

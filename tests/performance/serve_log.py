@@ -18,9 +18,10 @@ from trytond.transaction import Transaction
 from trytond.wsgi import app
 from werkzeug.serving import run_simple
 
+from cooperative_trust.log import STEP
 from tests.faults import log_party
 from trycoton.command.server import take_short_turns
-from trycoton.protocol import merkle, tile
+from trycoton.protocol import merkle
 
 PROOFS = 50
 TABLES = [
@@ -99,9 +100,8 @@ def fill(database, size):
                         entry, hash_, nonce, digest, digest,
                         '0225:732829320_1', '0225:732829320_2'))
                 for level, number, node in frontier.append(hash_):
-                    if level and not level % tile.HEIGHT:
-                        nodes.append(
-                            (log.id, level // tile.HEIGHT, number, node))
+                    if level and not level % STEP:
+                        nodes.append((log.id, level, number, node))
         with cursor.copy(
                 'COPY cooperative_trust_log_node (log, level, number, hash) '
                 'FROM STDIN') as copy:

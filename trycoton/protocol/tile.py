@@ -136,28 +136,30 @@ def reader(fetch, size):
     return hashes
 
 
-def needed(compute):
+def needed(compute, height=HEIGHT):
     """Return the (level, index) of the tiles that hold the nodes that
-    compute(node) asks of a node getter, whose hashes it must not look at"""
+    compute(node) asks of a node getter of the same height, whose hashes it
+    must not look at"""
     found = set()
 
     def node(level, index):
-        level, height = divmod(level, HEIGHT)
-        found.add((level, index << height >> HEIGHT))
+        level, above = divmod(level, height)
+        found.add((level, index << above >> height))
         return merkle.EMPTY_ROOT
     compute(node)
     return found
 
 
-def node_getter(hashes):
+def node_getter(hashes, height=HEIGHT):
     """Return the node getter of :mod:`~trycoton.protocol.merkle` over tiles
 
     hashes(level, start, count) gives the hashes of consecutive nodes of a
-    tile level: a range scan of the nodes of level 8 * level, or a slice of
-    one tile, for it never crosses the border of one.
+    tile level: a range scan of the nodes of level height * level, or a slice
+    of one tile, for it never crosses the border of one.
+    height is how many levels a tile stands for.
     """
     def node(level, index):
-        level, height = divmod(level, HEIGHT)
+        level, above = divmod(level, height)
         return merkle.perfect_root(
-            hashes(level, index << height, 1 << height))
+            hashes(level, index << above, 1 << above))
     return node

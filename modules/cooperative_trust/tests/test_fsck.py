@@ -19,7 +19,7 @@ from .tools import BUYER, SELLER, Member, create_trust_party, now, set_key
 SIZE = 258
 # The one looked at, the second one of its pair
 INDEX = 4
-LEAF, NODE = f"The entry {INDEX} is", "The node 0 of level 1"
+LEAF, NODE = f"The entry {INDEX} is", "The node 0 of level 8"
 HEAD, CHECKPOINT = "The head of size", f"The checkpoint of size {SIZE}"
 COUNT, RELAYED = "The log stores", "The message"
 
@@ -135,7 +135,7 @@ class FsckTestCase(unittest.TestCase):
         leaf, = Leaf.search([('index', '=', INDEX)])
         delivery, = Leaf.search([('index', '=', INDEX + 1)])
         self.assertEqual(leaf.event, 'submission')
-        node, = Node.search([])
+        node, = Node.search([('level', '=', 8)])
         head = log.head
         checkpoint = log.checkpoints[0]
         message, other = leaf.message, delivery.message
@@ -209,7 +209,7 @@ class FsckTestCase(unittest.TestCase):
         Leaf = pool.get('cooperative.trust.log.leaf')
         log, _, _ = self.create_log()
         Node.create([{
-                    'log': log.id, 'level': 1, 'number': 77,
+                    'log': log.id, 'level': 8, 'number': 77,
                     'hash': bytes(32)}])
         self.assertIn(COUNT, self.faults(log)[0])
         Leaf.put_back(log, 10 ** 7, [b'\1' + bytes(32)])

@@ -149,12 +149,34 @@ class CooperativeTrustTestCase(
                     self.assertGreater(checkpoint.size, index)
             Node = Pool().get('cooperative.trust.log.node')
             with patch.object(Node, 'hashes', side_effect=AssertionError):
-                # Their tiles are read at once
+                # Their nodes are read at once
                 proofs = leaves[0].proofs([leaves[i] for i in [557, 3, 256]])
             for proof, index in zip(proofs, [557, 3, 256]):
                 self.assertEqual(proof.index, index)
                 proof.verify(bytes(leaves[index].entry), [log.verifier])
             self.assertEqual(log.fsck(), [])
+
+    @with_transaction()
+    def test_nodes_completed(self):
+        "Test a log that stored the nodes of its tiles alone has all of them"
+        pool = Pool()
+        Leaf = pool.get('cooperative.trust.log.leaf')
+        Node = pool.get('cooperative.trust.log.node')
+        log = create_trust_party()
+        with set_company(log.company):
+            leaves = self.lead(log, self.create_leaves(log, 300))
+        node = Node.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*node.delete(where=node.level != 8))
+        cursor.execute(*node.update([node.level], [1]))
+        self.assertTrue(log.fsck())
+        Node.__register__('cooperative_trust')
+        self.assertEqual(log.fsck(), [])
+        Node.__register__('cooperative_trust')
+        self.assertEqual(log.fsck(), [])
+        for proof in Leaf.proofs(leaves):
+            proof.verify(
+                bytes(leaves[proof.index].entry), [log.verifier])
 
     @with_transaction()
     def test_consistency(self):
@@ -235,7 +257,7 @@ class CooperativeTrustTestCase(
         Log.check([log])
         self.assertEqual(log.checked_size, 257)
         leaf = leaves[100]
-        node, = Node.search([('log', '=', log.id)])
+        node, = Node.search([('log', '=', log.id), ('level', '=', 8)])
         checkpoint = log.checkpoints[0]
         for Model, record, name, value in [
                 (Leaf, leaf, 'hash', b'\0' * 32),
@@ -282,7 +304,7 @@ class CooperativeTrustTestCase(
                         'entry', log, wanted.start, wanted.width))
             else:
                 data = b''.join(Node.hashes(
-                        log, wanted.level, wanted.start, wanted.width))
+                        log, 8 * wanted.level, wanted.start, wanted.width))
             read[wanted.level, wanted.index] = wanted.check(data)
         self.assertEqual(
             [merkle.leaf_hash(e) for i in range(3) for e in read[None, i]],
