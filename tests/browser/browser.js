@@ -51,6 +51,17 @@ function look() {
     const page = await context.newPage();
     const errors = [];
     page.on("pageerror", error => errors.push(String(error)));
+    // What the client waits for: it shows it only after some seconds
+    const pending = new Set();
+    page.on("request", request => {
+        // The answer to this one is to come when something happens
+        if (!request.url().endsWith("/bus")) {
+            pending.add(request);
+        }
+    });
+    for (const end of ["requestfinished", "requestfailed"]) {
+        page.on(end, request => pending.delete(request));
+    }
     const visible = ({selector, text, nth}) => {
         let locator = page.locator(selector).filter({visible: true});
         if (text) {
@@ -79,9 +90,7 @@ function look() {
             // A request may follow another
             for (let quiet = 0; quiet < 2;) {
                 await page.waitForTimeout(300);
-                const busy = await page.locator("#processing").filter(
-                    {visible: true}).count();
-                quiet = busy ? 0 : quiet + 1;
+                quiet = pending.size ? 0 : quiet + 1;
             }
         },
         sleep: ({seconds}) => page.waitForTimeout(seconds * 1000),
