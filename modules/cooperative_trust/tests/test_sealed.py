@@ -6,13 +6,15 @@ Three instances in one process: two members and their trust party.
 """
 import contextlib
 import datetime as dt
-import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from unittest.mock import patch
 
+import trytond.config as config
+from trytond import backend
 from trytond.pool import Pool
 from trytond.protocols.wrappers import Response
+from trytond.transaction import Transaction
 from trytond.wsgi import app
 from werkzeug.test import Client
 
@@ -31,6 +33,12 @@ PRICE = '4711.27'
 WORDS = [
     SECRET, 'SECRET', 'Miel', 'poacc', 'OrderResponse', 'BasicComponents',
     PRICE]
+
+TABLES = {
+    'sqlite': "SELECT name FROM sqlite_master WHERE type = 'table'",
+    'postgresql':
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+    }
 
 
 def order(buyer, seller, number=SECRET):
@@ -148,21 +156,25 @@ class RelayTestCase(InstancesTestCase):
     def holds(self, text):
         "Tell if the database of the trust party has the text anywhere"
         data = text.encode()
-        with contextlib.closing(
-                sqlite3.connect(self.path('clara.sqlite'))) as connection:
-            for table, in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table'"
-                    ).fetchall():
-                for row in connection.execute(f'SELECT * FROM "{table}"'):
-                    if any(data in (
-                                cell if isinstance(cell, bytes)
-                                else str(cell).encode()) for cell in row):
-                        return True
+        if self.clara.do(_holds, data):
+            return True
         # What the tables do not show any more
-        path = Path(self.path('clara.sqlite'))
-        return any(
+        return backend.name == 'sqlite' and any(
             data in p.read_bytes()
-            for p in path.parent.glob(f'{path.name}*'))
+            for p in Path(config.get('database', 'path')).glob(
+                'clara.sqlite*'))
+
+
+def _holds(data):
+    cursor = Transaction().connection.cursor()
+    cursor.execute(TABLES[backend.name])
+    for table, in cursor.fetchall():
+        cursor.execute(f'SELECT * FROM "{table}"')
+        for row in cursor:
+            if any(data in (
+                        cell if isinstance(cell, bytes)
+                        else str(cell).encode()) for cell in row):
+                return True
 
 
 class SealedTestCase(RelayTestCase):
