@@ -21,10 +21,10 @@ EVENTS = [
     (entry.DELIVERY, "Delivery"),
     (entry.FAILURE, "Not Delivered"),
     ]
-# What evidence is made of, most of the time
+# What evidence is made of
 _told = [
     'uuid', 'sender', 'recipient', 'digest', 'sequence', 'signature',
-    'receipt', 'receipt_signature']
+    'receipt', 'receipt_signature', 'refusal', 'refusal_signature']
 _states = {
     'invisible': ~Eval('event').in_([event for event, _ in EVENTS]),
     }

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import trytond.config as config
 from sql import Literal, Null, Select, Union
-from sql.aggregate import Count, Max
+from sql.aggregate import Count
 from sql.operators import Or
 from trytond import backend
 from trytond.i18n import gettext
@@ -406,33 +406,23 @@ class Log(ModelSQL, ModelView):
         Node.add(self, nodes)
         return Checkpoint.sign(self, frontier)
 
-    @property
-    def node(self):
-        """The node getter of trycoton.protocol.merkle.
-        It reads each group once: those of a proof are but a few"""
-        return self.node_in({})
-
-    def proofs(self, places):
-        """Return the proofs of inclusion of the places, each an index and the
-        size of a tree.  Their nodes are read at once."""
+    def prove(self, compute):
+        """Return what compute(node) makes of the nodes of the tree by the node
+        getter of trycoton.protocol.merkle.  They are read at once."""
         Node = Pool().get('cooperative.trust.log.node')
-
-        def prove(node):
-            return [merkle.inclusion_proof(node, *p) for p in places]
-        return prove(self.node_in(
-                Node.groups(self, tile.needed(prove, STEP))))
-
-    def node_in(self, groups):
-        "Return the node getter that has the groups, and reads the others"
-        Node = Pool().get('cooperative.trust.log.node')
+        groups = Node.groups(self, tile.needed(compute, STEP))
 
         def hashes(step, first, count):
             number, start = divmod(first, WIDTH)
-            if (step, number) not in groups:
-                groups[step, number] = Node.hashes(
-                    self, step * STEP, first - start, WIDTH)
             return groups[step, number][start:start + count]
-        return lru_cache(maxsize=None)(tile.node_getter(hashes, STEP))
+        return compute(lru_cache(maxsize=None)(
+                tile.node_getter(hashes, STEP)))
+
+    def proofs(self, places):
+        """Return the proofs of inclusion of the places, each an index and the
+        size of a tree"""
+        return self.prove(lambda node: [
+                merkle.inclusion_proof(node, *p) for p in places])
 
     @classmethod
     def sweep(cls, database):
@@ -739,17 +729,15 @@ class Node(AppendOnlyMixin, ModelSQL):
     def _complete(cls):
         "Store what logs have that stored the nodes of the tiles alone"
         pool = Pool()
-        Leaf = pool.get('cooperative.trust.log.leaf')
+        Head = pool.get('cooperative.trust.log.head')
         Log = pool.get('cooperative.trust.log')
-        table, leaf = cls.__table__(), Leaf.__table__()
+        table, head = cls.__table__(), Head.__table__()
         cursor = Transaction().connection.cursor()
         # They were at the level of their tile
         cursor.execute(*table.update(
                 [table.level], [table.level * tile.HEIGHT],
                 where=table.level < STEP))
-        cursor.execute(*leaf.select(
-                leaf.log, Max(leaf.index) + 1,
-                where=leaf.index != Null, group_by=leaf.log))
+        cursor.execute(*head.select(head.log, head.size))
         for log, size in cursor.fetchall():
             for level in range(STEP, size.bit_length(), STEP):
                 cls._complete_level(Log(log), level, size >> level)

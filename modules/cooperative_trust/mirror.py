@@ -281,7 +281,7 @@ class Log(metaclass=PoolMeta):
         "Return the root that the log had"
         if size == self.head.size:
             return bytes.fromhex(self.head.root)
-        return merkle.tree_root(self.node, size)
+        return self.prove(lambda node: merkle.tree_root(node, size))
 
     @classmethod
     def learn(cls, database, log, note):

@@ -319,8 +319,9 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
 
     def ask(self, checkpoint, old, again=False):
         "Return the Ask for the checkpoint from a size that it knows"
-        hashes = merkle.consistency_proof(
-            self.log.node, old, checkpoint.size) if old else ()
+        hashes = self.log.prove(
+            lambda node: merkle.consistency_proof(
+                node, old, checkpoint.size)) if old else ()
         return Ask(
             self.id, checkpoint.id, old, f'{self.prefix}/add-checkpoint',
             protocol.Request(

@@ -246,8 +246,9 @@ class MirrorTestCase(MirrorCase):
         self.send()
         grown = self.audited()
         self.assertGreater(grown.size, known.size)
-        proof = self.log(lambda log: merkle.consistency_proof(
-                log.node, known.size, grown.size))
+        proof = self.log(lambda log: log.prove(
+                lambda node: merkle.consistency_proof(
+                    node, known.size, grown.size)))
         merkle.verify_consistency(
             known.size, grown.size, known.root, grown.root, proof)
         for answer in answers:
