@@ -453,6 +453,27 @@ class TrustWitnessTestCase(RouteTestCase):
                 self.assertIsInstance(caught.exception, WitnessInvalid)
         self.ask(lambda: Witness.write([Witness(id_)], {'active': False}))
 
+    def test_room(self):
+        "Test the elected ones come first where a note has no more room"
+        Witness = Pool(self.db_name).get('cooperative.trust.witness')
+        one = Elsewhere(3 + id(self) % 10 ** 7)
+        id_, = self.ask(lambda: [w.id for w in Witness.create([{
+                            'log': self.log, 'vkey': one.cosigner.vkey,
+                            'url': f'{one.url}/witness/'}])])
+        elected, = self.elect(1)
+        self.send()
+        self.witnesses = {'foreign': one}
+        self.round()
+        self.witnesses[elected.identifier] = elected
+        self.round(later=True)
+        self.assertEqual(
+            self.signed(self.note()),
+            {one.cosigner.name, elected.cosigner.name})
+        with patch.object(module, 'MAX_SIGNATURES', 2):
+            self.assertEqual(
+                self.signed(self.note()), {elected.cosigner.name})
+        self.ask(lambda: Witness.write([Witness(id_)], {'active': False}))
+
     def log_key(self):
         Log = Pool().get('cooperative.trust.log')
         return Log(self.log).signer._signing_key
