@@ -19,6 +19,8 @@ TESTS = [
     'cooperative_trust.tests.test_hold',
     'cooperative_trust.tests.test_hold_dispute',
     'cooperative_trust.tests.test_mirror',
+    ('cooperative_trust.tests.test_module.CooperativeTrustTestCase'
+        '.test_nodes_completed'),
     'cooperative_trust.tests.test_routes',
     'cooperative_trust.tests.test_serving',
     'cooperative_trust.tests.test_threats',
