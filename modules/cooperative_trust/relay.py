@@ -16,6 +16,7 @@ from cooperative_edi.peer import naive
 from cooperative_edi.reception import Outline
 from cooperative_edi.transaction import transact
 from trycoton.protocol import entry, envelope, ubl
+from trycoton.protocol.commission import KINDS
 from trycoton.protocol.promise import Promise
 
 from .last import last_of
@@ -94,13 +95,15 @@ class Message(metaclass=PoolMeta):
         if arrival.relayed:
             if arrival.sealed:
                 return SEALED
-            if isinstance(header, envelope.Envelope):
-                # The statements for the communities count on it
-                ubl.parse(header.payload)
-            elif header.kind not in dict(cls.kind.selection):
+            if (isinstance(header, envelope.Statement)
+                    and header.kind not in dict(cls.kind.selection)):
                 # It is for the recipient to understand
                 return OTHER
-        return super()._outline_of(arrival)
+        outline = super()._outline_of(arrival)
+        if arrival.relayed and outline.kind in KINDS:
+            # The statements for the communities count on it
+            ubl.read_total(header.payload)
+        return outline
 
     @classmethod
     def _load(cls, arrivals):

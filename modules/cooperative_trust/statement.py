@@ -58,7 +58,8 @@ class Statement(Model):
         if message.total:
             document, number = Total.read(message.total), message.uuid
         else:
-            document = ubl.parse(envelope.parse(bytes(message.data)).payload)
+            document = ubl.read_total(
+                envelope.parse(bytes(message.data)).payload)
             number = document.number
         return CommissionLine(
             message=message.uuid,

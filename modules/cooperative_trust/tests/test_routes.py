@@ -2,6 +2,7 @@
 # this repository contains the full copyright notices and license terms.
 import base64
 import uuid
+from dataclasses import replace
 
 from trytond.pool import Pool
 from trytond.protocols.wrappers import HTTPStatus
@@ -179,6 +180,21 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
             with self.subTest(receiver=message.receiver, status=status):
                 self.send(member, message, status)
                 self.assertFalse(self.taken(message))
+
+    def test_read(self):
+        "Test an invoice is read for its total alone, and refused without"
+        invoice = self.seller.invoice(BUYER, self.agree())
+        for old, new, status in [
+                (b'>120.00</cbc:TaxInclusiveAmount', b'></cbc:TaxInclusive'
+                    b'Amount', HTTPStatus.UNPROCESSABLE_ENTITY),
+                (b'>1</cbc:InvoicedQuantity', b'>x</cbc:InvoicedQuantity',
+                    HTTPStatus.CREATED),
+                ]:
+            with self.subTest(new=new):
+                self.assertIn(old, invoice.payload)
+                self.send(self.seller, replace(
+                        invoice, payload=invoice.payload.replace(old, new)),
+                    status)
 
     def taken(self, message):
         "Tell if the message was taken in, or is sent on"

@@ -4,6 +4,7 @@ import datetime as dt
 import importlib.util
 import os
 import random
+import re
 import sys
 import unittest
 from dataclasses import fields, replace
@@ -359,6 +360,14 @@ class Variants:
                 ) if code == 'RE' else ())
 
 
+def damaged(data, tag):
+    "Return the bytes with nothing in the first element of the tag"
+    damaged = re.sub(
+        rf'(<cbc:{tag}\b[^>]*>)[^<]*'.encode(), rb'\1', data, count=1)
+    assert damaged != data
+    return damaged
+
+
 def variants(count):
     for kind in ubl.DOCUMENTS:
         for seed in range(count):
@@ -377,6 +386,35 @@ class UBLTestCase(unittest.TestCase):
                 self.assertEqual(parsed, document)
                 self.assertEqual(parsed.to_bytes(), data)
                 self.assertEqual(document.check(), [])
+
+    def test_total(self):
+        "The total of an invoice is read without the rest"
+        for name, document in variants(60):
+            data = document.to_bytes()
+            with self.subTest(name):
+                if not isinstance(document, ubl.Invoice):
+                    with self.assertRaises(Rejected):
+                        ubl.read_total(data)
+                    continue
+                total = ubl.read_total(data)
+                self.assertEqual(total, tuple(
+                        getattr(document, n) for n in total._fields))
+
+    def test_total_alone(self):
+        "What else is wrong in an invoice does not matter to its total"
+        invoice = Variants(0).invoice()
+        data = invoice.to_bytes()
+        for tag in ['InvoicedQuantity', 'EndpointID', 'TaxableAmount']:
+            with self.subTest(tag):
+                broken = damaged(data, tag)
+                with self.assertRaises(Malformed):
+                    ubl.parse(broken)
+                self.assertEqual(
+                    ubl.read_total(broken), ubl.read_total(data))
+        for tag in ['ID', 'IssueDate', 'DocumentCurrencyCode',
+                'TaxExclusiveAmount', 'TaxInclusiveAmount']:
+            with self.subTest(tag), self.assertRaises(Malformed):
+                ubl.read_total(damaged(data, tag))
 
     def test_form(self):
         "The bytes are embedded in an envelope as they are"

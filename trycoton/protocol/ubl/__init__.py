@@ -12,7 +12,7 @@ from .catalogue import Catalogue, CatalogueLine
 from .change import OrderCancellation, OrderChange, OrderChangeLine
 from .common import Address, Charge, Item, LineCharge, Party, Tax
 from .despatch import DespatchAdvice, DespatchLine
-from .invoice import CreditNote, Invoice, InvoiceLine, Preceding
+from .invoice import CreditNote, Invoice, InvoiceLine, InvoiceTotal, Preceding
 from .order import Order, OrderLine
 from .receipt import ReceiptAdvice, ReceiptLine
 from .remittance import RemittanceAdvice, RemittanceLine
@@ -22,14 +22,15 @@ from .response import (
 from .schema import NAMESPACES, Document, parse_xml
 
 __all__ = [
-    'DOCUMENTS', 'class_of', 'from_root', 'parse', 'Document',
+    'DOCUMENTS', 'class_of', 'from_root', 'parse', 'read_total', 'Document',
     'Address', 'Charge', 'Item', 'Party', 'Tax',
     'Catalogue', 'CatalogueLine', 'CreditNote', 'DespatchAdvice',
-    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse', 'LineCharge',
-    'MessageLevelResponse', 'MessageLevelResponseLine', 'Order',
-    'OrderCancellation', 'OrderChange', 'OrderChangeLine', 'OrderLine',
-    'OrderResponse', 'OrderResponseLine', 'Preceding', 'Reason',
-    'ReceiptAdvice', 'ReceiptLine', 'RemittanceAdvice', 'RemittanceLine']
+    'DespatchLine', 'Invoice', 'InvoiceLine', 'InvoiceResponse',
+    'InvoiceTotal', 'LineCharge', 'MessageLevelResponse',
+    'MessageLevelResponseLine', 'Order', 'OrderCancellation', 'OrderChange',
+    'OrderChangeLine', 'OrderLine', 'OrderResponse', 'OrderResponseLine',
+    'Preceding', 'Reason', 'ReceiptAdvice', 'ReceiptLine', 'RemittanceAdvice',
+    'RemittanceLine']
 
 DOCUMENTS = {
     document.kind: document for document in [
@@ -50,9 +51,22 @@ def parse(payload):
 
 def from_root(root):
     "Return the document of a root element; raise as parse"
-    customization = root.findtext(
-        'cbc:CustomizationID', default='', namespaces=NAMESPACES)
-    return class_of(root.tag, customization).from_element(root)
+    return _class_of(root).from_element(root)
+
+
+def read_total(payload):
+    """Return the InvoiceTotal of the payload of an invoice or a credit note,
+    in a fifth of the time of parse; raise as it does"""
+    root = parse_xml(payload)
+    class_ = _class_of(root)
+    if not issubclass(class_, Invoice):
+        raise Rejected(f"{class_.root} has no total.", rule='TCT-TYPE')
+    return class_.total_of(root)
+
+
+def _class_of(root):
+    return class_of(root.tag, root.findtext(
+            'cbc:CustomizationID', default='', namespaces=NAMESPACES))
 
 
 def class_of(tag, customization):

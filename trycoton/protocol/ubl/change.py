@@ -6,7 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .common import CHARGES, ISSUE_DATE, Address, Charge, Party, Priced, head
+from .common import (
+    CHARGES, CURRENCY, ISSUE_DATE, Address, Charge, Party, Priced, head)
 from .order import (
     BUYER, DELIVERY, PROFILES, SELLER, TOTALS, OrderLine, order_lines)
 from .schema import Broken, Code, Date, Document, Integer, Text, Time
@@ -60,7 +61,7 @@ class OrderChange(Priced, Document):
         Time('cbc:IssueTime', 'time'),
         Integer('cbc:SequenceNumberID', 'sequence', required=True),
         Text('cbc:Note', 'note'),
-        Text('cbc:DocumentCurrencyCode', 'currency', required=True),
+        CURRENCY,
         Date('cac:ValidityPeriod/cbc:EndDate', 'valid_to'),
         Text('cac:OrderReference/cbc:ID', 'order_number', required=True),
         BUYER,

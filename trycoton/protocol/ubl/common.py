@@ -143,15 +143,19 @@ class Priced:
 
 # Descriptions
 
+NUMBER = Text('cbc:ID', 'number', required=True)
+
+
 def head(customization, *profiles):
     return (
         Constant('cbc:CustomizationID', customization),
         Code('cbc:ProfileID', 'profile', profiles, required=True),
-        Text('cbc:ID', 'number', required=True),
+        NUMBER,
         )
 
 
 ISSUE_DATE = Date('cbc:IssueDate', 'date', required=True)
+CURRENCY = Text('cbc:DocumentCurrencyCode', 'currency', required=True)
 
 
 def address(path, field='address', **options):

@@ -8,19 +8,39 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from .common import (
-    ADDRESS, CENT, CHARGES, CONTACT, ENDPOINT, IDENTIFICATION, ISSUE_DATE,
-    ITEM, LEGAL, LINE_CHARGES, TAX_REGISTRATION, VAT, Address, Charge, Item,
-    LineCharge, Party, Priced, Tax, address, head, item, party, price, totals,
-    vat_category)
+    ADDRESS, CENT, CHARGES, CONTACT, CURRENCY, ENDPOINT, IDENTIFICATION,
+    ISSUE_DATE, ITEM, LEGAL, LINE_CHARGES, NUMBER, TAX_REGISTRATION, VAT,
+    Address, Charge, Item, LineCharge, Party, Priced, Tax, address, head, item,
+    party, price, totals, vat_category)
 from .schema import (
     Amount, Broken, Constant, Date, Document, Echo, Group, Many, Quantity,
-    Text)
+    Read, Text, located)
 
 CUSTOMIZATION = (
     'urn:cen.eu:en16931:2017#compliant'
     '#urn:fdc:peppol.eu:2017:poacc:billing:3.0')
 PROFILE = 'urn:fdc:peppol.eu:2017:poacc:billing:01:1.0'
 WITHOUT_TAX = {'E', 'AE', 'K', 'G', 'O'}
+
+
+class InvoiceTotal(NamedTuple):
+    """What an invoice or a credit note comes to, in its currency, and nothing
+    else of it"""
+    kind: str
+    number: str
+    date: dt.date
+    currency: str
+    untaxed: Decimal
+    total: Decimal
+
+
+TOTAL = (
+    NUMBER, ISSUE_DATE, CURRENCY,
+    Group('cac:LegalMonetaryTotal',
+        Amount('cbc:TaxExclusiveAmount', 'untaxed'),
+        Amount('cbc:TaxInclusiveAmount', 'total'),
+        required=True),
+    )
 
 
 class Preceding(NamedTuple):
@@ -51,7 +71,7 @@ def description(*identity, line, quantity, payment=()):
         ISSUE_DATE,
         *identity,
         Text('cbc:Note', 'note'),
-        Text('cbc:DocumentCurrencyCode', 'currency', required=True),
+        CURRENCY,
         Text('cbc:BuyerReference', 'buyer_reference'),
         Text('cac:OrderReference/cbc:ID', 'order_number'),
         Many('cac:BillingReference', 'preceding', Preceding, (
@@ -149,6 +169,15 @@ class Invoice(Priced, Document):
         Date('cbc:DueDate', 'due_date'),
         Constant('cbc:InvoiceTypeCode', '380'),
         line='cac:InvoiceLine', quantity='cbc:InvoicedQuantity')
+
+    @classmethod
+    def total_of(cls, element):
+        "Return the InvoiceTotal of a root element; raise Malformed"
+        scope = Read({'kind': cls.kind})
+        with located(element):
+            for node in TOTAL:
+                node.read(element, scope)
+            return scope.build(InvoiceTotal)
 
     @property
     def payment_means(self):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from .common import (
-    ADDRESS, CHARGES, CONTACT, ENDPOINT, ISSUE_DATE, ITEM, LEGAL, VAT, Address,
-    Charge, Item, Party, Priced, address, head, item, party, price, totals)
+    ADDRESS, CHARGES, CONTACT, CURRENCY, ENDPOINT, ISSUE_DATE, ITEM, LEGAL,
+    VAT, Address, Charge, Item, Party, Priced, address, head, item, party,
+    price, totals)
 from .schema import (
     Amount, Date, Document, Echo, Group, Many, Quantity, Refused, Text)
 
@@ -90,7 +91,7 @@ class Order(Priced, Document):
         *head(customization, *PROFILES),
         ISSUE_DATE,
         Text('cbc:Note', 'note'),
-        Text('cbc:DocumentCurrencyCode', 'currency', required=True),
+        CURRENCY,
         Date('cac:ValidityPeriod/cbc:EndDate', 'valid_to'),
         BUYER,
         SELLER,

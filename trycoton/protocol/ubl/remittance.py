@@ -8,7 +8,8 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .common import ADDRESS, ENDPOINT, ISSUE_DATE, LEGAL, Party, head, party
+from .common import (
+    ADDRESS, CURRENCY, ENDPOINT, ISSUE_DATE, LEGAL, Party, head, party)
 from .schema import Amount, Broken, Date, Document, Echo, Group, Many, Text
 
 CUSTOMIZATION = 'urn:trycoton.org:trns:remittance_advice:1'
@@ -54,7 +55,7 @@ class RemittanceAdvice(Document):
         *head(CUSTOMIZATION, profile),
         ISSUE_DATE,
         Text('cbc:Note', 'note'),
-        Text('cbc:DocumentCurrencyCode', 'currency', required=True),
+        CURRENCY,
         Amount('cbc:TotalPaymentAmount', 'total', required=True),
         party('cac:AccountingCustomerParty/cac:Party', 'payer',
             ENDPOINT, ADDRESS, LEGAL, required=True),

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from .common import (
-    CONTACT, ENDPOINT, ISSUE_DATE, ITEM_CODES, ITEM_NAME, LEGAL_NAME, Item,
-    Party, head, item, party, price)
+    CONTACT, CURRENCY, ENDPOINT, ISSUE_DATE, ITEM_CODES, ITEM_NAME, LEGAL_NAME,
+    Item, Party, head, item, party, price)
 from .schema import (
     Broken, Code, Date, Document, Group, Many, Quantity, Text, Time)
 
@@ -65,7 +65,7 @@ class OrderResponse(Document):
         Code('cbc:OrderResponseCode', 'code',
             ['AB', 'AP', 'CA', 'RE'], required=True),
         Text('cbc:Note', 'note'),
-        Text('cbc:DocumentCurrencyCode', 'currency', required=True),
+        CURRENCY,
         Text('cac:OrderReference/cbc:ID', 'order_number', required=True),
         Text('cac:OrderChangeDocumentReference/cbc:ID', 'change_number'),
         party('cac:SellerSupplierParty/cac:Party', 'seller',
