@@ -129,18 +129,21 @@ class Record(record.Record):
     """What the trust party gives to the parties of a message, for each event
 
     The bytes of the Evidence, the nonce that opens its commitment and the
-    text of the .tlog-proof of the entry.  Construction is refused when one
-    of them is not in its form.
+    text of the .tlog-proof of the entry.  from_json and parse refuse them
+    when one of them is not in its form; who makes one knows what it is made
+    of.
     """
     evidence: bytes = member(BINARY)
     nonce: bytes = member(BINARY)
     proof: str = member(LONG_TEXT)
 
-    def __post_init__(self):
-        super().__post_init__()
+    @classmethod
+    def from_json(cls, value):
+        self = super().from_json(value)
         if self.inclusion.extra is not None:
             raise Malformed("Nothing proves the extra line of the proof.")
         self.event, self.entry
+        return self
 
     @cached_property
     def event(self):

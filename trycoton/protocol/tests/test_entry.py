@@ -93,7 +93,8 @@ class EntryTestCase(unittest.TestCase):
                 {'proof': self.record.proof.replace(
                         'index', 'extra AAAA\nindex')}]:
             with self.subTest(values=values), self.assertRaises(Malformed):
-                replace(self.record, **values)
+                entry.Record.parse(
+                    replace(self.record, **values).to_bytes())
 
     def test_flips(self):
         "Test every byte of a record counts"
