@@ -292,6 +292,8 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
     def standing(cls, ids, uuids):
         """Return by peer and UUID the id of the relation that was agreed, and
         the identifier of the trust party that it passes by"""
+        if not ids:
+            return {}
         pool = Pool()
         Relation = pool.get('cooperative.edi.relation')
         relation, trust_party = Relation.__table__(), cls.__table__()

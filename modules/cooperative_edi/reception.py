@@ -444,14 +444,15 @@ class Message(metaclass=PoolMeta):
         "Read what the arrivals are admitted by, at once for all"
         pool = Pool()
         Peer = pool.get('cooperative.edi.peer')
-        headers = [a.header for a in arrivals]
+        # What passes by has no relation with us
+        ours = [a for a in arrivals if not a.relayed]
         trust_parties = Peer.named(
             Transaction().context['company'],
-            {h.via for h in headers if h.via})
+            {a.header.via for a in ours if a.header.via})
         standing = Peer.standing(
-            {a.peer.id for a in arrivals}, {h.relation for h in headers})
+            {a.peer.id for a in ours}, {a.header.relation for a in ours})
         answers = cls._answered(
-            {h.correlation for h in headers if h.correlation})
+            {a.header.correlation for a in arrivals if a.header.correlation})
         for arrival in arrivals:
             header, peer = arrival.header, arrival.peer
             arrival.trust_party = trust_parties.get(header.via)

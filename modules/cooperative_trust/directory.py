@@ -188,16 +188,25 @@ class Member(ModelSQL, ModelView):
     @classmethod
     def communities(cls, peers):
         "Return those of which each of the peers is an active member"
+        pool = Pool()
+        Directory = pool.get('cooperative.trust.directory')
+        Peer = pool.get('cooperative.edi.peer')
+        # Each message asks
+        table, community = cls.__table__(), Peer.__table__()
+        directory = Directory.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(community, condition=table.community == community.id)
+            .select(
+                table.peer, table.community,
+                where=table.peer.in_([p.id for p in peers] or [None])
+                & (table.state == 'active') & community.active
+                & community.id.in_(directory.select(
+                        directory.community,
+                        where=directory.expires > naive(now())))))
         result = {peer: set() for peer in peers}
-        for member in cls.search([
-                    ('peer', 'in', [p.id for p in peers]),
-                    ('state', '=', 'active'),
-                    ('community.active', '=', True),
-                    ('community.directories', 'where', [
-                            ('expires', '>', naive(now())),
-                            ]),
-                    ]):
-            result[member.peer].add(member.community)
+        for peer, community in cursor:
+            result[Peer(peer)].add(Peer(community))
         return result
 
     @classmethod

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import trytond.config as config
 from sql import Literal, Null, Select, Union
 from sql.aggregate import Count
-from sql.operators import Or
+from sql.operators import Between, Or
 from trytond import backend
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
@@ -316,7 +316,9 @@ class Log(ModelSQL, ModelView):
 
     @property
     def head(self):
-        head, = self.heads
+        pool = Pool()
+        Head = pool.get('cooperative.trust.log.head')
+        head, = Head.search([('log', '=', self.id)])
         return head
 
     @property
@@ -634,8 +636,21 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return proof
 
     @classmethod
+    def reading(cls, leaves, *names):
+        "Return the leaves of the ids, with these of their many columns read"
+        # Each proof asks
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.id, *[getattr(table, name) for name in names],
+                where=table.id.in_(leaves)))
+        rows = {id_: dict(zip(names, values)) for id_, *values in cursor}
+        return [cls(leaf, **rows[leaf]) for leaf in leaves]
+
+    @classmethod
     def read_proof(cls, leaf):
-        return cls(leaf).proof.to_bytes().decode()
+        leaf, = cls.reading([leaf], 'log', 'index')
+        return leaf.proof.to_bytes().decode()
 
     @classmethod
     def wait(cls, database, *leaves):
@@ -696,7 +711,7 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
 def _within(column, index):
     "Return the expression that tells if the column is in the group"
     start = index * WIDTH
-    return (column >= start) & (column < start + WIDTH)
+    return Between(column, start, start + WIDTH - 1)
 
 
 class Node(AppendOnlyMixin, ModelSQL):
@@ -754,23 +769,28 @@ class Node(AppendOnlyMixin, ModelSQL):
             hashes = cls.hashes(
                 log, level - STEP, first * WIDTH,
                 min(BATCH, count - first) * WIDTH)
-            cursor.execute(*table.insert(
-                    [table.log, table.level, table.number, table.hash],
-                    [[log.id, level, first + i, cls.hash.sql_format(
-                                merkle.perfect_root(
-                                    hashes[i * WIDTH:(i + 1) * WIDTH]))]
-                        for i in range(len(hashes) // WIDTH)]))
+            cls._insert(log, [
+                    (level, first + i, merkle.perfect_root(
+                            hashes[i * WIDTH:(i + 1) * WIDTH]))
+                    for i in range(len(hashes) // WIDTH)])
 
     @classmethod
     def add(cls, log, nodes):
         "Keep of the nodes those at each step above the leaves"
-        cls.create([{
-                    'log': log.id,
-                    'level': level,
-                    'number': number,
-                    'hash': hash_,
-                    } for level, number, hash_ in nodes
-                if level and not level % STEP])
+        nodes = [
+            (level, number, hash_) for level, number, hash_ in nodes
+            if level and not level % STEP]
+        if nodes:
+            cls._insert(log, nodes)
+
+    @classmethod
+    def _insert(cls, log, nodes):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.insert(
+                [table.log, table.level, table.number, table.hash],
+                [[log.id, level, number, cls.hash.sql_format(hash_)]
+                    for level, number, hash_ in nodes]))
 
     @classmethod
     def groups(cls, log, places):

@@ -3,6 +3,7 @@
 """What comes in for somebody else is recorded and sent on, byte for byte"""
 import dataclasses
 import datetime as dt
+from typing import NamedTuple
 
 from sql import Null
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
@@ -25,6 +26,13 @@ from .log import PENDING_MAX
 PROMISE = dt.timedelta(minutes=10)
 OTHER = Outline('other-statement')
 SEALED = Outline(envelope.SEALED_KIND)
+
+
+class Agreed(NamedTuple):
+    "The id of an agreement of which both said yes, and of its community"
+    id: int
+    sealed: bool
+    community: int = None
 
 
 class Message(metaclass=PoolMeta):
@@ -127,8 +135,8 @@ class Message(metaclass=PoolMeta):
             identity.company.id, {a.header.receiver for a in arrivals})
         communities = Member.communities(
             {a.peer for a in arrivals} | set(recipients.values()))
-        agreements = Agreement.named({
-                a.header.relation for a in arrivals if a.header.relation})
+        agreed = Agreement.standing(
+            {a.header.relation for a in arrivals if a.header.relation})
         logs = Log.search(Log.signing(identity.company.id))
         for arrival in arrivals:
             arrival.recipient = recipient = recipients.get(
@@ -136,9 +144,9 @@ class Message(metaclass=PoolMeta):
             arrival.communities = communities[arrival.peer]
             arrival.common = (
                 arrival.communities & communities.get(recipient, set()))
-            arrival.agreement = agreements.get((
+            arrival.agreement = recipient and agreed.get((
                     arrival.header.relation,
-                    frozenset([arrival.peer, recipient])))
+                    frozenset([arrival.peer.id, recipient.id])))
             arrival.log = logs[0] if logs else None
 
     @classmethod
@@ -167,11 +175,12 @@ class Message(metaclass=PoolMeta):
             if not arrival.recipient.takes_from(arrival.identity):
                 raise Problem.other_route(header.via)
             return
-        if not agreement or agreement.state != 'agreed':
+        if not agreement:
             raise Problem.no_relation(header.relation)
-        if arrival.sealed != bool(agreement.sealed):
+        if arrival.sealed != agreement.sealed:
             raise Problem.other_seal(header.relation)
-        if agreement.community and agreement.community not in arrival.common:
+        if (agreement.community
+                and agreement.community not in map(int, arrival.common)):
             raise Problem.suspended(header.sender)
 
     @classmethod
@@ -399,6 +408,22 @@ class Agreement(ModelSQL, ModelView):
             for a in cls.search([('uuid', 'in', list(uuids))])}
 
     @classmethod
+    def standing(cls, uuids):
+        "Return what was Agreed under the UUIDs, by them and the two parties"
+        # Each message asks
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.uuid, table.proposer, table.acceptor,
+                table.id, table.sealed, table.community,
+                where=table.uuid.in_(list(uuids) or [None])
+                & (table.state == 'agreed')))
+        return {
+            (uuid, frozenset([proposer, acceptor])): Agreed(
+                id_, bool(sealed), community)
+            for uuid, proposer, acceptor, id_, sealed, community in cursor}
+
+    @classmethod
     def of(cls, arrival):
         "Return the agreement of the message, with what it changes in it"
         header = arrival.header
@@ -468,7 +493,7 @@ class Leaf(metaclass=PoolMeta):
 
     @classmethod
     def read_records(cls, leaves):
-        leaves = cls.browse(leaves)
+        leaves = cls.reading(leaves, 'log', 'index', 'evidence', 'nonce')
         return {
             leaf.id: leaf.record_of(proof).to_json()
             for leaf, proof in zip(leaves, cls.proofs(leaves))}

@@ -22,6 +22,7 @@ from cooperative_trust.log import STEP
 from tests.faults import log_party
 from trycoton.command.server import take_short_turns
 from trycoton.protocol import merkle
+from trycoton.protocol.proof import Proof
 
 PROOFS = 50
 TABLES = [
@@ -158,12 +159,12 @@ def measure(database, size):
         with Transaction().start(database, 0, readonly=True) as transaction:
             with Queries(transaction.connection) as queries:
                 started = time.perf_counter()
-                leaf = Leaf(id_)
-                proof = leaf.proof
+                proof = Leaf.read_proof(id_)
                 elapsed = time.perf_counter() - started
         with Transaction().start(database, 0, readonly=True):
             leaf = Leaf(id_)
-            proof.verify(bytes(leaf.entry), [leaf.log.verifier])
+            Proof.parse(proof.encode()).verify(
+                bytes(leaf.entry), [leaf.log.verifier])
         return elapsed, queries.count
     with Transaction().start(database, 0, readonly=True) as transaction:
         with Queries(transaction.connection) as start_queries:
