@@ -268,10 +268,11 @@ class Log(metaclass=PoolMeta):
             return LogMirrorError(gettext(
                     'cooperative_trust.msg_log_mirror_foreign',
                     log=self.rec_name, error=str(exception)))
-        if checkpoint.size > self.head.size:
+        head = self.head
+        if checkpoint.size > head.size:
             return LogBehindError(gettext(
                     'cooperative_trust.msg_log_behind', log=self.rec_name,
-                    size=self.head.size, known=checkpoint.size), note)
+                    size=head.size, known=checkpoint.size), note)
         if self.root_at(checkpoint.size) != checkpoint.root:
             return LogClosedError(gettext(
                     'cooperative_trust.msg_log_forked', log=self.rec_name,
@@ -279,8 +280,9 @@ class Log(metaclass=PoolMeta):
 
     def root_at(self, size):
         "Return the root that the log had"
-        if size == self.head.size:
-            return bytes.fromhex(self.head.root)
+        head = self.head
+        if size == head.size:
+            return bytes.fromhex(head.root)
         return self.prove(lambda node: merkle.tree_root(node, size))
 
     @classmethod

@@ -16,8 +16,7 @@ from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.reception import Outline
 from cooperative_edi.transaction import transact
-from trycoton.protocol import entry, envelope, ubl
-from trycoton.protocol.commission import KINDS
+from trycoton.protocol import commission, entry, envelope, ubl
 from trycoton.protocol.promise import Promise
 
 from .last import last_of
@@ -29,10 +28,11 @@ SEALED = Outline(envelope.SEALED_KIND)
 
 
 class Agreed(NamedTuple):
-    "The id of an agreement of which both said yes, and of its community"
+    """What two parties agreed: the id of the agreement, if what they send is
+    sealed, and the id of their community, or None"""
     id: int
     sealed: bool
-    community: int = None
+    community: int
 
 
 class Message(metaclass=PoolMeta):
@@ -108,9 +108,9 @@ class Message(metaclass=PoolMeta):
                 # It is for the recipient to understand
                 return OTHER
         outline = super()._outline_of(arrival)
-        if arrival.relayed and outline.kind in KINDS:
-            # The statements for the communities count on it
-            ubl.read_total(header.payload)
+        if arrival.relayed and outline.kind in commission.KINDS:
+            # The statements for the communities count it
+            commission.check(ubl.read_total(header.payload))
         return outline
 
     @classmethod
@@ -409,7 +409,8 @@ class Agreement(ModelSQL, ModelView):
 
     @classmethod
     def standing(cls, uuids):
-        "Return what was Agreed under the UUIDs, by them and the two parties"
+        """Return what was Agreed under the UUIDs, by them and the ids of the
+        two parties"""
         # Each message asks
         table = cls.__table__()
         cursor = Transaction().connection.cursor()

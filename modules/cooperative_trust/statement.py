@@ -8,6 +8,7 @@ from cooperative_edi.identity import now
 from trycoton.protocol import entry, envelope, signature, ubl
 from trycoton.protocol.commission import (
     KINDS, CommissionLine, CommissionStatement, Total)
+from trycoton.protocol.errors import ProtocolError
 
 LINES_MAX = 1000
 
@@ -24,10 +25,18 @@ class Statement(Model):
             trust_party=identity.identifier,
             created=now(),
             after=after,
-            lines=tuple(
-                cls._line(leaf) for leaf in cls._leaves(community, after)))
+            lines=tuple(cls._lines(community, after)))
         data = statement.to_bytes()
         return data, identity.sign(data, signature.COMMISSION)
+
+    @classmethod
+    def _lines(cls, community, after):
+        "Return the first lines that there are"
+        while leaves := cls._leaves(community, after):
+            if lines := list(filter(None, map(cls._line, leaves))):
+                return lines
+            after = leaves[-1].index + 1
+        return []
 
     @classmethod
     def _leaves(cls, community, after):
@@ -54,12 +63,19 @@ class Statement(Model):
 
     @classmethod
     def _line(cls, leaf):
+        "Return the line, None for what its recipient cannot read either"
+        try:
+            return cls._read_line(leaf)
+        except ProtocolError:
+            return None
+
+    @classmethod
+    def _read_line(cls, leaf):
         message = leaf.message.confirms or leaf.message
         if message.total:
             document, number = Total.read(message.total), message.uuid
         else:
-            document = ubl.read_total(
-                envelope.parse(bytes(message.data)).payload)
+            document = ubl.parse(envelope.parse(bytes(message.data)).payload)
             number = document.number
         return CommissionLine(
             message=message.uuid,

@@ -45,6 +45,13 @@ class Total(Record):
         return cls.from_json(dict(zip(names, values)))
 
 
+def check(invoice):
+    """Raise Malformed if no CommissionLine can tell what an invoice or credit
+    note, or its ubl.InvoiceTotal, comes to"""
+    Total.of(invoice)
+    TEXT.check(invoice.number)
+
+
 class Totalled(Value):
     "A Total, as text"
 

@@ -140,9 +140,10 @@ class Record(record.Record):
     @classmethod
     def from_json(cls, value):
         self = super().from_json(value)
-        if self.inclusion.extra is not None:
-            raise Malformed("Nothing proves the extra line of the proof.")
-        self.event, self.entry
+        with record.at(None):
+            if self.inclusion.extra is not None:
+                raise Malformed("Nothing proves the extra line of the proof.")
+            self.event, self.entry
         return self
 
     @cached_property

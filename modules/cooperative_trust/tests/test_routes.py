@@ -3,6 +3,7 @@
 import base64
 import uuid
 from dataclasses import replace
+from unittest.mock import patch
 
 from trytond.pool import Pool
 from trytond.protocols.wrappers import HTTPStatus
@@ -10,6 +11,7 @@ from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
 from cooperative_edi.transaction import transact
+from cooperative_trust import statement
 from trycoton.protocol import canonical, entry, merkle, signature, tile
 from trycoton.protocol.commission import CommissionStatement
 from trycoton.protocol.note import open_note
@@ -21,6 +23,12 @@ from .tools import (
     record_of)
 
 STRANGER = '0225:732829320_9'
+
+
+def unreadable(invoice):
+    "Return the invoice with a line that nobody can read"
+    return replace(invoice, payload=invoice.payload.replace(
+            b'>1</cbc:InvoicedQuantity', b'>x</cbc:InvoicedQuantity'))
 
 
 class TrustRouteTestCase(TrustTestCase, RouteTestCase):
@@ -184,17 +192,21 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
     def test_read(self):
         "Test an invoice is read for its total alone, and refused without"
         invoice = self.seller.invoice(BUYER, self.agree())
-        for old, new, status in [
-                (b'>120.00</cbc:TaxInclusiveAmount', b'></cbc:TaxInclusive'
-                    b'Amount', HTTPStatus.UNPROCESSABLE_ENTITY),
-                (b'>1</cbc:InvoicedQuantity', b'>x</cbc:InvoicedQuantity',
-                    HTTPStatus.CREATED),
+        for old, new in [
+                (b'>120.00</cbc:TaxInclusive', b'></cbc:TaxInclusive'),
+                (b'>120.00</cbc:TaxInclusive', b'>1e9</cbc:TaxInclusive'),
+                (b'>120.00</cbc:TaxInclusive', b'>-0.00</cbc:TaxInclusive'),
+                (b'EUR', b'euro'),
+                (b'<cbc:ID>', b'<cbc:ID>' + 1000 * b'1'),
+                (b'2026-11-22', b'0001-11-22'),
+                (b'>380<', b'>381<'),
                 ]:
             with self.subTest(new=new):
                 self.assertIn(old, invoice.payload)
                 self.send(self.seller, replace(
                         invoice, payload=invoice.payload.replace(old, new)),
-                    status)
+                    HTTPStatus.UNPROCESSABLE_ENTITY)
+        self.send(self.seller, unreadable(invoice))
 
     def taken(self, message):
         "Tell if the message was taken in, or is sent on"
@@ -333,6 +345,7 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
         relation, outside = self.agree(), self.agree(community=None)
         messages = [
             self.seller.invoice(BUYER, relation, untaxed='10.00'),
+            unreadable(self.seller.invoice(BUYER, relation)),
             self.seller.invoice(BUYER, relation, untaxed='32.50'),
             self.seller.invoice(BUYER, outside, untaxed='1000.00'),
             ]
@@ -342,13 +355,13 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
             self.buyer.fetch(self.client(), self.db_name, message)
             self.sweep()
 
-        response = self.community.get(
-            self.client(), self.path('statements'),
-            f'?community={COMMUNITY}&after={start}')
+        with patch.object(statement, 'LINES_MAX', 1):
+            response = self.community.get(
+                self.client(), self.path('statements'),
+                f'?community={COMMUNITY}&after={start}')
         self.assertEqual(response.status_code, HTTPStatus.OK)
-        statement = CommissionStatement.parse(response.data)
-        line, = statement.lines
-        self.assertEqual(line.message, messages[1].id)
+        line, = CommissionStatement.parse(response.data).lines
+        self.assertEqual(line.message, messages[2].id)
         self.assertEqual(line.untaxed, '32.50')
         self.assertEqual(line.total, '39.00')
         self.assertEqual((line.seller, line.buyer), (SELLER, BUYER))

@@ -415,6 +415,8 @@ class UBLTestCase(unittest.TestCase):
                 'TaxExclusiveAmount', 'TaxInclusiveAmount']:
             with self.subTest(tag), self.assertRaises(Malformed):
                 ubl.read_total(damaged(data, tag))
+        with self.assertRaises(Rejected):
+            ubl.read_total(data.replace(b'>380<', b'>381<'))
 
     def test_form(self):
         "The bytes are embedded in an envelope as they are"

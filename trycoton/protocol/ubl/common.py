@@ -243,11 +243,15 @@ CHARGES = Many('cac:AllowanceCharge', 'charges', Charge, (
         ))
 
 
+UNTAXED = Amount('cbc:TaxExclusiveAmount', 'untaxed')
+TAXED = Amount('cbc:TaxInclusiveAmount', 'total')
+
+
 def totals(path, *nodes, **options):
     return Group(path,
         Computed(Amount('cbc:LineExtensionAmount', 'lines_total')),
-        Amount('cbc:TaxExclusiveAmount', 'untaxed'),
-        Amount('cbc:TaxInclusiveAmount', 'total'),
+        UNTAXED,
+        TAXED,
         Computed(Amount('cbc:AllowanceTotalAmount', 'allowance_total')),
         Computed(Amount('cbc:ChargeTotalAmount', 'charge_total')),
         *nodes,

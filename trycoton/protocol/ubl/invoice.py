@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from .common import (
     ADDRESS, CENT, CHARGES, CONTACT, CURRENCY, ENDPOINT, IDENTIFICATION,
-    ISSUE_DATE, ITEM, LEGAL, LINE_CHARGES, NUMBER, TAX_REGISTRATION, VAT,
-    Address, Charge, Item, LineCharge, Party, Priced, Tax, address, head, item,
-    party, price, totals, vat_category)
+    ISSUE_DATE, ITEM, LEGAL, LINE_CHARGES, NUMBER, TAX_REGISTRATION, TAXED,
+    UNTAXED, VAT, Address, Charge, Item, LineCharge, Party, Priced, Tax,
+    address, head, item, party, price, totals, vat_category)
 from .schema import (
     Amount, Broken, Constant, Date, Document, Echo, Group, Many, Quantity,
     Read, Text, located)
@@ -36,10 +36,7 @@ class InvoiceTotal(NamedTuple):
 
 TOTAL = (
     NUMBER, ISSUE_DATE, CURRENCY,
-    Group('cac:LegalMonetaryTotal',
-        Amount('cbc:TaxExclusiveAmount', 'untaxed'),
-        Amount('cbc:TaxInclusiveAmount', 'total'),
-        required=True),
+    Group('cac:LegalMonetaryTotal', UNTAXED, TAXED, required=True),
     )
 
 
@@ -172,9 +169,10 @@ class Invoice(Priced, Document):
 
     @classmethod
     def total_of(cls, element):
-        "Return the InvoiceTotal of a root element; raise Malformed"
+        "Return the InvoiceTotal of a root element; raise Malformed, Rejected"
         scope = Read({'kind': cls.kind})
         with located(element):
+            cls.check_constants(element)
             for node in TOTAL:
                 node.read(element, scope)
             return scope.build(InvoiceTotal)

@@ -630,13 +630,18 @@ class Document:
     def from_element(cls, element):
         "Return the document of a root element; raise Malformed, Rejected"
         with located(element):
-            for node in cls.schema:
-                if isinstance(node, Constant) and not node.found(element):
-                    raise Rejected(f"{node.path} must be {node.text!r}.")
+            cls.check_constants(element)
             scope = Read({})
             for node in cls.schema:
                 node.read(element, scope)
             return scope.build(cls)
+
+    @classmethod
+    def check_constants(cls, element):
+        "Raise Rejected for a root element without what is always the same"
+        for node in cls.schema:
+            if isinstance(node, Constant) and not node.found(element):
+                raise Rejected(f"{node.path} must be {node.text!r}.")
 
     def to_bytes(self):
         """Return the XML in UTF-8, without declaration
