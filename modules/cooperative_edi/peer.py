@@ -290,8 +290,9 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
 
     @classmethod
     def standing(cls, ids, uuids):
-        """Return by peer and UUID the id of the relation that was agreed, and
-        the identifier of the trust party that it passes by"""
+        """Return by peer and UUID the id of the relation that was agreed, the
+        identifier of the trust party that it passes by, and if it is
+        sealed"""
         if not ids:
             return {}
         pool = Pool()
@@ -303,12 +304,12 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
                 condition=relation.trust_party == trust_party.id)
             .select(
                 relation.peer, relation.uuid, relation.id,
-                trust_party.identifier,
+                trust_party.identifier, relation.sealed,
                 where=relation.peer.in_(list(ids))
                 & relation.uuid.in_(list(uuids))
                 & (relation.state == 'agreed')))
         return {
-            (peer, uuid): (id_, via) for peer, uuid, id_, via in cursor}
+            (peer, uuid): standing for peer, uuid, *standing in cursor}
 
     def answered(self):
         "Call the peer again as soon as something is due"

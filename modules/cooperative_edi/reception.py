@@ -483,10 +483,10 @@ class Message(metaclass=PoolMeta):
             return
         if not arrival.agreed:
             raise Problem.no_relation(header.relation)
-        relation, via = arrival.agreed
+        relation, via, sealed = arrival.agreed
         if header.via != via:
             raise Problem.other_route(header.via)
-        return Relation(relation)
+        return Relation(relation, sealed=sealed)
 
     @classmethod
     def _store(cls, arrivals):
