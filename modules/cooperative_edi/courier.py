@@ -25,6 +25,7 @@ from trycoton.protocol import canonical, signature
 from trycoton.protocol.errors import ProtocolError
 
 from . import client, reception, rules
+from .exceptions import DocumentParked
 from .http import Problem, authorization
 from .identity import now
 from .transaction import transact
@@ -193,7 +194,7 @@ def import_received(database):
                 done = {id_}
 
 
-def _import(database, id_):
+def _import(database, id_, again=True):
     "Tell if the message took effect, or keep why it did not"
     Message = Pool(database).get('cooperative.edi.message')
     try:
@@ -204,6 +205,9 @@ def _import(database, id_):
         logger.warning("import of message %s", id_, exc_info=True)
     except (UserError, UserWarning) as exception:
         transact(database, Message.not_processed, id_, exception)
+        if again and isinstance(exception, DocumentParked):
+            # What it waits for may have come before it was seen to wait
+            return _import(database, id_, again=False)
     except Exception as exception:
         logger.critical("import of message %s", id_, exc_info=True)
         transact(database, Message.not_processed, id_, exception)

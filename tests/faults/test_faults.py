@@ -136,13 +136,13 @@ class Deal:
         self.click(self.sale, 'confirm')
 
         self.reach(self.sale, 'processing')
+        self.reach(self.purchase, 'processing')
         shipment, = self.sale.shipments
         for button in ['assign_force', 'pick', 'pack']:
             shipment.click(button)
         self.click(shipment, 'ship')
         shipment.click('do')
 
-        self.reach(self.purchase, 'processing')
         shipment, = self.purchase.shipments
         self.click(shipment, 'receive')
         shipment.click('do')

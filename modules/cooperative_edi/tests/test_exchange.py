@@ -572,6 +572,22 @@ class ExchangeTestCase(InstancesTestCase):
             self.read(self.bruno, 'state', kind='invoice'),
             ['processed', 'processed'])
 
+    def test_parked_meanwhile(self):
+        "What came before the message was seen to wait is not missed"
+        relation = self.agree()
+        seen = []
+
+        def receive(message, document):
+            seen.append(message.state)
+            if len(seen) == 1:
+                raise DocumentParked("F2 is awaited")
+        self.handle(receive)
+        self.send(relation, 'F1')
+        self.round(self.anne, self.bruno)
+        self.assertEqual(seen, ['received', 'parked'])
+        self.assertEqual(
+            self.read(self.bruno, 'state', kind='invoice'), ['processed'])
+
     def test_parked_too_long(self):
         "What nothing came for is refused"
         relation = self.agree()
