@@ -129,9 +129,8 @@ class Record(record.Record):
     """What the trust party gives to the parties of a message, for each event
 
     The bytes of the Evidence, the nonce that opens its commitment and the
-    text of the .tlog-proof of the entry.  from_json and parse refuse them
-    when one of them is not in its form; who makes one knows what it is made
-    of.
+    text of the .tlog-proof of the entry.  What is read is refused when one of
+    them is not in its form; who makes one knows what it is made of.
     """
     evidence: bytes = member(BINARY)
     nonce: bytes = member(BINARY)
