@@ -401,11 +401,15 @@ class Agreement(ModelSQL, ModelView):
             ]
 
     @classmethod
-    def named(cls, uuids):
-        "Return what was agreed under the UUIDs, by them and the two parties"
-        return {
-            (a.uuid, frozenset([a.proposer, a.acceptor])): a
-            for a in cls.search([('uuid', 'in', list(uuids))])}
+    def named(cls, uuid, *parties):
+        "Return what the two parties proposed to each other under the UUID"
+        ids = [p.id for p in parties]
+        for agreement in cls.search([
+                    ('uuid', '=', uuid),
+                    ('proposer', 'in', ids),
+                    ('acceptor', 'in', ids),
+                    ], order=[('id', 'ASC')], limit=1):
+            return agreement
 
     @classmethod
     def standing(cls, uuids):
@@ -434,8 +438,7 @@ class Agreement(ModelSQL, ModelView):
         if method:
             sender, recipient = arrival.peer, arrival.recipient
             uuid = cls._named(header, 'relation')
-            agreement = cls.named([uuid]).get(
-                (uuid, frozenset([sender, recipient])))
+            agreement = cls.named(uuid, sender, recipient)
             return method(agreement, sender, recipient, header)
 
     @classmethod
