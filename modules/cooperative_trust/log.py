@@ -58,9 +58,12 @@ class Led(NamedTuple):
     leaves: tuple = ()
 
 
-class Signed(NamedTuple):
-    "What was signed of the log: the id, the size and the note of a checkpoint"
-    id: int
+class Placed(NamedTuple):
+    """The index of a leaf in the log of an id, and the first checkpoint that
+    covers it: its id, its size and its note"""
+    log: int
+    index: int
+    checkpoint: int
     size: int
     note: str
 
@@ -600,34 +603,41 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return [bytes(value) for value, in cursor]
 
     @classmethod
-    def signed(cls, leaves):
-        "Return for each leaf the first that was Signed and covers it"
+    def places(cls, leaves):
+        "Return in a dictionary where each leaf is Placed"
         pool = Pool()
         Checkpoint = pool.get('cooperative.trust.log.checkpoint')
-        result, last = {}, {}
-        for leaf in sorted(leaves, key=lambda l: l.index):
-            signed = last.get(leaf.log)
-            if not signed or signed.size <= leaf.index:
-                signed = Checkpoint.covering(leaf.log, leaf.index)
-                last[leaf.log] = signed
-            result[leaf] = signed
-        return [result[leaf] for leaf in leaves]
+        # Each proof asks
+        table = cls.__table__()
+        checkpoint, first = Checkpoint.__table__(), Checkpoint.__table__()
+        covering = first.select(
+            first.id,
+            where=(first.log == table.log) & (first.size > table.index),
+            order_by=first.size.asc, limit=1)
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(checkpoint, condition=checkpoint.id == covering)
+            .select(
+                table.id, table.log, table.index,
+                checkpoint.id, checkpoint.size, checkpoint.note,
+                where=table.id.in_([leaf.id for leaf in leaves])))
+        places = {id_: Placed(*values) for id_, *values in cursor}
+        return {leaf: places[leaf.id] for leaf in leaves}
 
     @classmethod
     def proofs(cls, leaves):
         "Return for each leaf the proof that its entry is in the signed log"
         pool = Pool()
-        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
-        signed = dict(zip(leaves, cls.signed(leaves)))
-        notes = {one: Checkpoint.cosign(one) for one in set(signed.values())}
-        hashes = {}
-        for log in {leaf.log for leaf in leaves}:
-            ones = [leaf for leaf in leaves if leaf.log == log]
-            hashes.update(zip(ones, log.proofs([
-                            (leaf.index, signed[leaf].size)
+        Log = pool.get('cooperative.trust.log')
+        places, hashes = cls.places(leaves), {}
+        for log in {place.log for place in places.values()}:
+            ones = [leaf for leaf in leaves if places[leaf].log == log]
+            hashes.update(zip(ones, Log(log).proofs([
+                            (places[leaf].index, places[leaf].size)
                             for leaf in ones])))
         return [
-            Proof(leaf.index, tuple(hashes[leaf]), notes[signed[leaf]])
+            Proof(places[leaf].index, tuple(hashes[leaf]),
+                places[leaf].note.encode())
             for leaf in leaves]
 
     @property
@@ -636,21 +646,8 @@ class Leaf(AppendOnlyMixin, ModelSQL, ModelView):
         return proof
 
     @classmethod
-    def reading(cls, leaves, *names):
-        "Return the leaves of the ids, with these of their many columns read"
-        # Each proof asks
-        table = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.id, *[getattr(table, name) for name in names],
-                where=table.id.in_(leaves)))
-        rows = {id_: dict(zip(names, values)) for id_, *values in cursor}
-        return [cls(leaf, **rows[leaf]) for leaf in leaves]
-
-    @classmethod
     def read_proof(cls, leaf):
-        leaf, = cls.reading([leaf], 'log', 'index')
-        return leaf.proof.to_bytes().decode()
+        return cls(leaf).proof.to_bytes().decode()
 
     @classmethod
     def wait(cls, database, *leaves):
@@ -876,30 +873,10 @@ class Checkpoint(AppendOnlyMixin, ModelSQL, ModelView):
                     }])
         return checkpoint
 
-    @classmethod
-    def covering(cls, log, index):
-        "Return the first that was Signed with the entry at the index"
-        table = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.id, table.size, table.note,
-                where=(table.log == log.id) & (table.size > index),
-                order_by=table.size.asc, limit=1))
-        return Signed(*cursor.fetchone())
-
-    @property
-    def signed(self):
-        return Signed(self.id, self.size, self.note)
-
     @property
     def cosigned(self):
-        return self.cosign(self.signed)
-
-    @classmethod
-    def cosign(cls, signed):
-        """Return the bytes of the note of what was Signed, with the lines of
-        those who signed it since"""
-        return signed.note.encode()
+        "The bytes of the note, with the lines of those who signed it since"
+        return self.note.encode()
 
     def signs(self, frontier):
         "Tell if the log signed that it is at the frontier"

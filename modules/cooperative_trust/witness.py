@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import trytond.config as config
 from sql import Null
+from sql.aggregate import Max
 from trytond.i18n import gettext
 from trytond.model import (
     DeactivableMixin, Index, ModelSQL, ModelView, Unique, fields)
@@ -210,6 +211,18 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
             return self.url.rstrip('/')
         if self.peer.endpoint:
             return f'{self.peer.endpoint}/witness'
+
+    @classmethod
+    def reach(cls, logs):
+        """Return for each id of the logs the size of the largest checkpoint
+        that a witness has ever signed"""
+        # Each proof asks
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.log, Max(table.size),
+                where=table.log.in_(list(logs)), group_by=table.log))
+        return {**dict.fromkeys(logs, 0), **dict(cursor)}
 
     # Who is elected
 
@@ -555,18 +568,17 @@ class Cosignature(AppendOnlyMixin, ModelSQL, ModelView):
 
     @classmethod
     def lines(cls, checkpoint):
-        """Return what the witnesses signed the checkpoint of the id by, the
-        elected ones first: a note has room for so many"""
+        """Return what the witnesses signed the checkpoint by, the elected
+        ones first: a note has room for so many"""
         pool = Pool()
         Witness = pool.get('cooperative.trust.witness')
-        # Each proof asks
         table, witness = cls.__table__(), Witness.__table__()
         cursor = Transaction().connection.cursor()
         cursor.execute(*table
             .join(witness, condition=table.witness == witness.id)
             .select(
                 table.line,
-                where=table.checkpoint == checkpoint,
+                where=table.checkpoint == checkpoint.id,
                 order_by=[witness.peer == Null, table.id]))
         return [line for line, in cursor]
 
@@ -623,22 +635,6 @@ class Quorum(AppendOnlyMixin, ModelSQL, ModelView):
                     } for community, count in counts.items()
                 if community not in known
                 and community.quorum and count >= community.quorum])
-
-    @classmethod
-    def covers(cls, log, index):
-        "Tell if a checkpoint of the log that was witnessed has the entry"
-        pool = Pool()
-        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
-        # Each proof asks
-        table, checkpoint = cls.__table__(), Checkpoint.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table
-            .join(checkpoint, condition=table.checkpoint == checkpoint.id)
-            .select(
-                table.id,
-                where=(checkpoint.log == log.id) & (table.size > index),
-                limit=1))
-        return bool(cursor.fetchone())
 
     @classmethod
     def last(cls, log, communities=None):
@@ -711,12 +707,11 @@ class Checkpoint(metaclass=PoolMeta):
                 ) if counts[checkpoint.log] else None
         return result
 
-    @classmethod
-    def cosign(cls, signed):
+    @property
+    def cosigned(self):
         pool = Pool()
         Cosignature = pool.get('cooperative.trust.cosignature')
-        cosigned = super().cosign(signed)
-        lines = Cosignature.lines(signed.id)
+        cosigned, lines = super().cosigned, Cosignature.lines(self)
         if not lines:
             return cosigned
         note = Note.parse(cosigned)
@@ -735,26 +730,31 @@ class Leaf(metaclass=PoolMeta):
     __name__ = 'cooperative.trust.log.leaf'
 
     @classmethod
-    def signed(cls, leaves):
-        "Return the last witnessed checkpoint for those that it covers"
+    def places(cls, leaves):
+        """Return them in the last witnessed checkpoint for those that it
+        covers, and with what the witnesses signed"""
         pool = Pool()
-        Quorum = pool.get('cooperative.trust.quorum')
-        logs = {leaf.log for leaf in leaves}
-        # Most are asked for at once: then nobody can have witnessed them
-        witnessed = {
-            log for log in logs
-            if Quorum.covers(log, min(l.index for l in leaves))}
-        return [
-            (leaf.log in witnessed and leaf.witnessed) or signed
-            for leaf, signed in zip(leaves, super().signed(leaves))]
+        Checkpoint = pool.get('cooperative.trust.log.checkpoint')
+        Witness = pool.get('cooperative.trust.witness')
+        places = super().places(leaves)
+        reach = Witness.reach({place.log for place in places.values()})
+        for leaf, place in places.items():
+            # Most are asked for at once: then nobody can have signed them
+            if place.index < reach[place.log]:
+                checkpoint = leaf.witnessed or Checkpoint(place.checkpoint)
+                places[leaf] = place._replace(
+                    checkpoint=checkpoint.id, size=checkpoint.size,
+                    note=checkpoint.cosigned.decode())
+        return places
 
     @property
     def witnessed(self):
+        "The last witnessed checkpoint if it covers the leaf"
         pool = Pool()
         Quorum = pool.get('cooperative.trust.quorum')
         witnessed = Quorum.last(self.log, self.communities)
         if witnessed and witnessed.size > self.index:
-            return witnessed.signed
+            return witnessed
 
     @property
     def communities(self):
