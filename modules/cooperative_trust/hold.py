@@ -19,7 +19,7 @@ from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction, inactive_records
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from cooperative_edi.dispute import check_arbiter
+from cooperative_edi.dispute_arbiter import check_arbiter
 from cooperative_edi.exceptions_dispute import DisputeArbiterError
 from cooperative_edi.http import Problem
 from cooperative_edi.peer import naive
