@@ -68,6 +68,7 @@ ALGORITHMS = ['Ed25519', 'EdDSA']
 
 _compact = re.compile(
     r'([A-Za-z0-9_-]{1,512})\.\.([A-Za-z0-9_-]{86})', re.ASCII)
+_kid = re.compile(r'[A-Za-z0-9_-]{43}')
 
 
 class _Registry(jose.JWSRegistry):
@@ -254,6 +255,8 @@ def _header(jws):
         raise Malformed("The members of the JWS header are not texts.")
     if header['alg'] not in ALGORITHMS:
         raise Rejected("The algorithm is not accepted.")
+    if not _kid.fullmatch(header['kid']):
+        raise Malformed("Not the id of a key.")
     return header
 
 
