@@ -14,6 +14,7 @@ from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from cooperative_edi import client, courier
+from cooperative_edi.column import BigInteger
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
@@ -55,7 +56,7 @@ class Directory(courier.CourierMixin, ModelSQL, ModelView):
     community = fields.Many2One(
         'cooperative.community', "Community", required=True, readonly=True,
         ondelete='CASCADE')
-    version = fields.Integer("Version", required=True, readonly=True)
+    version = BigInteger("Version", required=True, readonly=True)
     created = fields.DateTime("Created", required=True, readonly=True)
     expires = fields.DateTime("Expires", required=True, readonly=True)
     data = fields.Binary("Directory", required=True, readonly=True,

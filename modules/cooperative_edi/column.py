@@ -4,6 +4,11 @@
 from trytond.model import fields
 
 
+class BigInteger(fields.Integer):
+    "What others count: the protocol admits more than four bytes hold"
+    _sql_type = 'BIGINT'
+
+
 class Bytes(fields.Binary):
     """Bytes that are written with the rest of their row
 

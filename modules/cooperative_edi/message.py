@@ -24,7 +24,7 @@ from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
 from trycoton.protocol.receipt import Receipt
 
 from . import courier, rules
-from .column import Bytes
+from .column import BigInteger, Bytes
 from .exceptions import (
     DocumentHeld, DocumentParked, DocumentRefused, RelationMissingError)
 from .http import Problem
@@ -111,7 +111,7 @@ class Message(courier.CourierMixin, Workflow, ModelSQL, ModelView):
         help="When the sender wrote the message, by its clock.")
     stored = fields.DateTime("Stored", required=True, readonly=True,
         help="When the message was stored here.")
-    sequence = fields.Integer("Sequence", readonly=True,
+    sequence = BigInteger("Sequence", readonly=True,
         states={
             'required': Eval('state').in_(SIGNED_STATES),
             },

@@ -23,6 +23,7 @@ from trycoton.protocol.errors import ProtocolError
 from trycoton.protocol.note import Verifier
 
 from . import client
+from .column import BigInteger
 from .exceptions import DescriptorError
 from .identity import KINDS, PURPOSES, now, public_key
 from .transaction import hold, hold_all
@@ -107,9 +108,9 @@ class Peer(DeactivableMixin, ModelSQL, ModelView):
             'invisible': ~Eval('silences'),
             },
         help="It does not answer and is not called before.")
-    sent_sequence = fields.Integer("Messages Sent", readonly=True)
+    sent_sequence = BigInteger("Messages Sent", readonly=True)
     sent_digest = fields.Char("Last Sent", readonly=True)
-    received_sequence = fields.Integer("Messages Received", readonly=True)
+    received_sequence = BigInteger("Messages Received", readonly=True)
     received_digest = fields.Char("Last Received", readonly=True)
 
     @classmethod

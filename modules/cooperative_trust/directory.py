@@ -6,6 +6,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
+from cooperative_edi.column import BigInteger
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
@@ -26,7 +27,7 @@ class Directory(ModelSQL, ModelView):
     community = fields.Many2One(
         'cooperative.edi.peer', "Community", required=True, readonly=True,
         ondelete='RESTRICT')
-    version = fields.Integer("Version", required=True, readonly=True)
+    version = BigInteger("Version", required=True, readonly=True)
     digest = fields.Char("Digest", required=True, readonly=True)
     expires = fields.DateTime("Expires", required=True, readonly=True)
     data = fields.Binary("Directory", readonly=True,

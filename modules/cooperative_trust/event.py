@@ -14,6 +14,7 @@ from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
 
 from cooperative_edi import courier
+from cooperative_edi.column import BigInteger
 from cooperative_edi.http import Problem
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
@@ -48,7 +49,7 @@ class Rejection(ModelSQL, ModelView):
     sender = fields.Char("Sender", required=True, readonly=True)
     recipient = fields.Char("Recipient", required=True, readonly=True)
     uuid = fields.Char("UUID", required=True, readonly=True)
-    sequence = fields.Integer("Sequence", required=True, readonly=True)
+    sequence = BigInteger("Sequence", required=True, readonly=True)
     digest = fields.Char("Digest", required=True, readonly=True)
     signature = fields.Text("Signature", required=True, readonly=True)
     date = fields.Date("Date", required=True, readonly=True)
