@@ -18,6 +18,7 @@ from cooperative_edi.reception import Outline
 from cooperative_edi.transaction import transact
 from trycoton.protocol import commission, entry, envelope, ubl
 from trycoton.protocol.promise import Promise
+from trycoton.protocol.record import IDENTIFIER, KID, UUID, Optional, at
 
 from .last import last_of
 from .log import PENDING_MAX
@@ -25,6 +26,14 @@ from .log import PENDING_MAX
 PROMISE = dt.timedelta(minutes=10)
 OTHER = Outline('other-statement')
 SEALED = Outline(envelope.SEALED_KIND)
+# The statements that change an agreement, and what is read of them
+AGREEING = {'relation-proposal', 'relation-answer', 'relation-end'}
+NAMED = {
+    'relation': UUID,
+    'community': Optional(IDENTIFIER),
+    'trust_party': Optional(IDENTIFIER),
+    'sealed': Optional(KID),
+    }
 
 
 class Agreed(NamedTuple):
@@ -434,8 +443,8 @@ class Agreement(ModelSQL, ModelView):
         header = arrival.header
         if isinstance(header, envelope.Envelope):
             return arrival.agreement
-        method = getattr(cls, '_' + header.kind.replace('-', '_'), None)
-        if method:
+        if header.kind in AGREEING:
+            method = getattr(cls, '_' + header.kind.replace('-', '_'))
             sender, recipient = arrival.peer, arrival.recipient
             uuid = cls._named(header, 'relation')
             agreement = cls.named(uuid, sender, recipient)
@@ -443,18 +452,15 @@ class Agreement(ModelSQL, ModelView):
 
     @classmethod
     def _named(cls, header, name):
-        value = header.body.get(name)
-        if not isinstance(value, (str, type(None))):
-            raise Problem.malformed(name)
-        return value
+        with at(name):
+            return NAMED[name].load(header.body.get(name))
 
     @classmethod
     def _relation_proposal(cls, agreement, sender, recipient, header):
         pool = Pool()
         Member = pool.get('cooperative.trust.member')
         uuid = cls._named(header, 'relation')
-        if (agreement or not uuid
-                or cls._named(header, 'trust_party') != header.via):
+        if agreement or cls._named(header, 'trust_party') != header.via:
             return agreement
         named = cls._named(header, 'community')
         common = {c.identifier: c
