@@ -27,6 +27,13 @@ DETAIL_MAX = 500
 RETRY = config.getint('cooperative', 'retry_min', default=60)
 
 
+def printable(text):
+    """Return the text of a sender in one line, with a mark for what has no
+    form: a database refuses some of it, and UTF-8 as well"""
+    return ''.join(
+        c if c.isprintable() else '?' for c in ' '.join(text.split()))
+
+
 class Problem(Exception):
     """A request that is refused, told as problem+json
 
@@ -41,7 +48,7 @@ class Problem(Exception):
 
     def __init__(self, name, title, detail=None):
         if detail:
-            detail = detail.encode('utf-8', 'replace').decode()[:DETAIL_MAX]
+            detail = printable(detail)[:DETAIL_MAX]
         super().__init__(title, detail)
         status, _, again = problem.PROBLEMS[name]
         self.status = HTTPStatus(status)
@@ -316,5 +323,5 @@ def authorization(identity, peer, method, url, time=None):
 
 
 __all__ = [
-    'Problem', 'problems', 'body', 'respond', 'respond_cached',
+    'Problem', 'printable', 'problems', 'body', 'respond', 'respond_cached',
     'authenticate', 'authorization']

@@ -11,6 +11,7 @@ from trytond.exceptions import UserError
 from trytond.model import ModelSQL, ModelView, Unique, fields
 from trytond.pyson import Eval
 
+from .http import printable
 from .identity import now
 from .peer import naive
 from .transaction import transact
@@ -125,7 +126,7 @@ class Refusal(ModelSQL, ModelView):
         """Count the refusal of the request, in a transaction of its own or,
         when there are many, together with the next ones.
         Return if it was written."""
-        request = request[:REQUEST_MAX]
+        request = printable(request)[:REQUEST_MAX]
         count = _tally(database, problem, address, request)
         if count:
             cls._write_count(database, count, problem, address, request)

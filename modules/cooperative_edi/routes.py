@@ -1,5 +1,7 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
+from uuid import UUID
+
 from trytond.pool import Pool
 from trytond.protocols.wrappers import (
     HTTPStatus, Response, set_max_request_size, with_pool, with_transaction)
@@ -67,8 +69,9 @@ def mailbox(request, pool):
     Message = pool.get('cooperative.edi.message')
     _, peer = authenticate(request)
     limit = request.args.get('limit', default=PAGE, type=int)
+    after = request.args.get('after', type=UUID)
     messages = Message.mailbox(
-        peer, request.args.get('after'), max(1, min(limit, PAGE_MAX)))
+        peer, str(after or ''), max(1, min(limit, PAGE_MAX)))
     return respond(canonical.dump({'messages': [m.uuid for m in messages]}))
 
 

@@ -230,7 +230,4 @@ def _statement(request):
     wanted = request.args.get('community', peer.identifier)
     if peer.kind != 'community' or peer.identifier != wanted:
         raise Problem.forbidden(wanted)
-    after = request.args.get('after', default=0, type=int)
-    if after < 0:
-        raise Problem.malformed(f"after={after}")
-    return Statement.make(identity, peer, after)
+    return Statement.make(identity, peer, _after(request))

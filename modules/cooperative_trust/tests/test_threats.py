@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import gzip
 import io
+import json
 import socket
 import time
 import tracemalloc
@@ -25,7 +26,7 @@ from cooperative_trust import quota
 from trycoton.protocol import canonical, signature
 from trycoton.protocol.envelope import MAX_SIZE
 
-from .tools import BUYER, SELLER, Member, TrustTestCase
+from .tools import BUYER, SELLER, TRUST, Member, TrustTestCase
 
 THIRD = '0225:732829320_3'
 MIB = 1024 * 1024
@@ -505,6 +506,108 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
                 self.assertRefused(
                     self.post_bytes(data, jws), (422, 'malformed'))
 
+    # What a database cannot keep
+
+    def test_unprintable(self):
+        "Test a path or an argument with a zero is refused, and kept"
+        client_ = self.client()
+        base = f'/{self.db_name}/cooperative'
+        for path in ['edi/mailbox/%00', 'trust/records/%00']:
+            with self.subTest(path):
+                self.assertRefused(
+                    client_.get(f'{base}/{path}'), (401, 'token'))
+        self.assertRefused(
+            client_.post(f'{base}/edi/mailbox/%00/receipt'), (401, 'token'))
+        for path, by in [
+                ('held', self.buyer),
+                ('entries', self.buyer),
+                ('statements', self.community),
+                ]:
+            for after in ['%00', '9' * 16, '-1']:
+                with self.subTest(path, after=after):
+                    self.assertRefused(
+                        by.get(client_, self.path(path), f'?after={after}'),
+                        (422, 'malformed'))
+        self.assertRefused(
+            self.community.get(
+                client_, self.path('statements'), '?community=%00'),
+            (403, 'forbidden'))
+        self.settle()
+        for text in self.ask(self.refusals):
+            self.assertTrue(text.isprintable(), text)
+
+    def refusals(self):
+        Refusal = Pool().get('cooperative.edi.refusal')
+        return [f'{r.request} {r.detail}' for r in Refusal.search([])]
+
+    def test_unprintable_key(self):
+        "Test the id of a key that is none is not looked for"
+        for typ, path in [
+                (signature.DIRECTORY, self.path('directories')),
+                (signature.CUSTODY, self.path('custody')),
+                ]:
+            for kid in ['\0', '\ud800', 43 * '\0']:
+                header = signature.b64url(json.dumps({
+                            'alg': 'Ed25519', 'kid': kid, 'typ': typ,
+                            }).encode())
+                with self.subTest(typ, kid=kid):
+                    self.assertRefused(
+                        self.client().post(path, data=b'{}', headers={
+                                signature.SIGNATURE_HEADER:
+                                f'{header}..{86 * "A"}'}),
+                        (401, 'signature'))
+
+    def test_unprintable_relation(self):
+        "Test the names in a proposal are identifiers"
+        news = self.buyer.statement(SELLER, 'some-news', {})
+        self.assertEqual(self.post(self.buyer, news).status_code, 201)
+        for name, value in [
+                ('relation', '\0'),
+                ('relation', 'x' * 100_000),
+                ('relation', None),
+                ('community', '\0'),
+                ('trust_party', '\0'),
+                ('sealed', '\0'),
+                ]:
+            with self.subTest(name, value=str(value)[:5]):
+                self.assertRefused(
+                    self.post(self.buyer, self.buyer.statement(
+                            SELLER, 'relation-proposal', {
+                                'relation': str(uuid.uuid4()),
+                                'community': None, 'trust_party': TRUST,
+                                'replaces': None, 'sealed': None,
+                                name: value})),
+                    (422, 'malformed'))
+
+    def test_kind(self):
+        "Test no kind of statement is a method of ours"
+        for kind in ['named', 'table', 'validate', 'defaults']:
+            with self.subTest(kind):
+                self.assertEqual(self.post(
+                        self.buyer, self.buyer.statement(
+                            SELLER, kind, {'relation': self.relation}),
+                        ).status_code, 201)
+
+    def test_integers(self):
+        "Test the numbers of the protocol are kept whole"
+        self.addCleanup(self.seller.sequences.clear)
+        taken = self.seller.statement(BUYER, 'some-news', {}, sequence=2**31)
+        self.assertEqual(self.post(self.seller, taken).status_code, 201)
+        # The log tells what was refused as well
+        refused = self.seller.statement(
+            BUYER, 'some-news', {}, id=taken.id,
+            sequence=canonical.MAX_INTEGER)
+        self.assertRefused(
+            self.post(self.seller, refused), (409, 'conflict'))
+        record = canonical.load(self.seller.get(
+                self.client(), self.path(f'records/{refused.id}')).data)
+        self.assertTrue(record['submission-rejection'])
+
+    def test_versions(self):
+        "Test a community may count its directories from where it wants"
+        self.community.version = 2**31 - 1
+        self.publish(self.seller.participant(), self.buyer.participant())
+
     # Replay, duplicate by retry, reorder
 
     def test_replay(self):
@@ -683,7 +786,8 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         self.assertEqual(self.mailbox(f'?after={messages[3]}'), messages[4:])
         for query in ['?limit=0', '?limit=-1']:
             self.assertEqual(self.mailbox(query), messages[:1])
-        self.assertEqual(self.mailbox('?limit=x&after=x'), messages)
+        for query in ['?limit=x&after=x', '?after=%00']:
+            self.assertEqual(self.mailbox(query), messages)
 
     # The addresses that members give
 
