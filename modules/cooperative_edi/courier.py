@@ -26,7 +26,7 @@ from trycoton.protocol.errors import ProtocolError
 
 from . import client, reception, rules
 from .exceptions import DocumentParked
-from .http import Problem, authorization
+from .http import Problem, authorization, printable
 from .identity import now
 from .transaction import transact
 
@@ -44,7 +44,6 @@ PATIENCE, LANE = 5, 30
 # How many seconds of a round proofs take that others wait for
 TURN = 0.2
 SKEW = dt.timedelta(seconds=2)
-TEXT_MAX = 1000
 STARTED = dt.datetime.now()
 
 _couriers = {}
@@ -459,4 +458,4 @@ def problem(response):
 
 def problem_text(body):
     texts = [body.get('title'), body.get('detail')]
-    return ' '.join(t for t in texts if isinstance(t, str))[:TEXT_MAX]
+    return printable(*(t for t in texts if isinstance(t, str)))

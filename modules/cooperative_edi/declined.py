@@ -15,9 +15,8 @@ from trycoton.protocol.errors import ProtocolError, Rejected
 from trycoton.protocol.receipt import Refusal
 
 from . import courier
+from .http import printable
 from .identity import now
-
-TEXT_MAX = 1000
 
 
 class Message(metaclass=PoolMeta):
@@ -81,7 +80,8 @@ class Message(metaclass=PoolMeta):
             message=header.id, digest=header.digest,
             receiver=identity.identifier, time=now(),
             problem=arrival.problem.name,
-            text=_printable(arrival.problem.title, arrival.problem.detail),
+            text=printable(
+                arrival.problem.title, arrival.problem.detail) or None,
             checkpoint=trust_party.known_checkpoint if trust_party else None,
             ).to_bytes()
         return refusal.decode('utf-8'), identity.sign(refusal, Refusal.typ)
@@ -169,9 +169,3 @@ class Event(metaclass=PoolMeta):
         if self.signed:
             return gettext('cooperative_edi.msg_failure_refused_signed')
         return super().reason_words
-
-
-def _printable(*texts):
-    "Return the texts in one line that a record admits, or None"
-    text = ' '.join(' '.join(filter(None, texts)).split())
-    return ''.join(c for c in text if c.isprintable())[:TEXT_MAX] or None

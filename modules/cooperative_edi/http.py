@@ -22,16 +22,17 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 DETAIL_MAX = 500
+TEXT_MAX = 1000
 
 # When who is refused for now may try again, in seconds
 RETRY = config.getint('cooperative', 'retry_min', default=60)
 
 
-def printable(text):
-    """Return the text of a sender in one line, with a mark for what has no
-    form: a database refuses some of it, and UTF-8 as well"""
-    return ''.join(
-        c if c.isprintable() else '?' for c in ' '.join(text.split()))
+def printable(*texts, size=TEXT_MAX):
+    """Return what others said in one line, with a mark for what has no form:
+    a database refuses some of it, and so do UTF-8 and evidence"""
+    text = ' '.join(' '.join(filter(None, texts)).split())
+    return ''.join(c if c.isprintable() else '?' for c in text)[:size]
 
 
 class Problem(Exception):
@@ -48,7 +49,7 @@ class Problem(Exception):
 
     def __init__(self, name, title, detail=None):
         if detail:
-            detail = printable(detail)[:DETAIL_MAX]
+            detail = printable(detail, size=DETAIL_MAX)
         super().__init__(title, detail)
         status, _, again = problem.PROBLEMS[name]
         self.status = HTTPStatus(status)
@@ -163,6 +164,13 @@ class Problem(Exception):
     def internal(cls):
         return cls('internal', "Something is wrong here.",
             "The administrator finds it in the log.")
+
+    @classmethod
+    def early(cls, created, seconds):
+        problem = cls('early', "The message is dated in the future.",
+            f"{canonical.format_time(created)}: set the clock.")
+        problem.retry = seconds
+        return problem
 
     @classmethod
     def overload(cls, detail):

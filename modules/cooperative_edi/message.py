@@ -15,7 +15,7 @@ from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
-from trytond.tools import firstline, sqlite_apply_types
+from trytond.tools import sqlite_apply_types
 from trytond.transaction import Transaction, without_check_access
 
 from trycoton.protocol import envelope, problem, signature, ubl
@@ -27,7 +27,7 @@ from . import courier, rules
 from .column import BigInteger, Bytes
 from .exceptions import (
     DocumentHeld, DocumentParked, DocumentRefused, RelationMissingError)
-from .http import Problem
+from .http import Problem, printable
 from .identity import now
 from .peer import RETRY_MAX, RETRY_MIN, later, naive
 from .transaction import hold
@@ -570,6 +570,9 @@ class Message(courier.CourierMixin, Workflow, ModelSQL, ModelView):
                     or receipt.digest != self.digest
                     or receipt.receiver != hop.identifier):
                 raise Rejected("receipt of another message")
+            if receipt.status != (
+                    'relayed' if self._passes_by else 'stored'):
+                raise Rejected("receipt of another status")
         except (ProtocolError, KeyError, AttributeError) as exception:
             self.postpone(str(exception))
             return
@@ -594,7 +597,7 @@ class Message(courier.CourierMixin, Workflow, ModelSQL, ModelView):
             self.fail(error)
             return
         self.next_attempt = later(self.attempts or 0, wanted)
-        self.error = firstline(error)
+        self.error = printable(error)
         self.save()
 
     @property
@@ -618,7 +621,7 @@ class Message(courier.CourierMixin, Workflow, ModelSQL, ModelView):
             message.fail(error)
         else:
             message.next_attempt = naive(now())
-            message.error = firstline(error)
+            message.error = printable(error)
             message.save()
 
     # Checking
@@ -983,7 +986,7 @@ class Message(courier.CourierMixin, Workflow, ModelSQL, ModelView):
     def give_back(self, error):
         "Show the message again to the recipient, who cannot tell yet"
         self.leased_until = None
-        self.error = firstline(error)
+        self.error = printable(error)
         self.save()
 
     @classmethod

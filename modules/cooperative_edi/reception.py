@@ -6,11 +6,13 @@ One thread of the process receives for all that wait meanwhile, so that its
 transactions, their queries and their commits are paid once for many.  Who is
 in the way of another transaction, or breaks something, is received alone.
 """
+import datetime as dt
 import logging
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import cached_property
+from math import ceil
 from typing import NamedTuple
 
 from trytond.pool import Pool, PoolMeta
@@ -18,6 +20,7 @@ from trytond.transaction import Transaction
 
 from trycoton.protocol import envelope, seal, signature, ubl
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
+from trycoton.protocol.evidence import SKEW
 from trycoton.protocol.receipt import Receipt
 
 from .http import Problem
@@ -68,6 +71,7 @@ class Arrival:
         "Start again: what the transaction found and did is no more"
         self.identity = self.signer = self.held = self.relation = None
         self.known = self.message = self.id = self.problem = None
+        self.used = False       # if a message of anybody has the id
         self.answer, self.headers = {}, {}
 
     @cached_property
@@ -327,6 +331,10 @@ class Message(metaclass=PoolMeta):
         if header.typ != arrival.typ:
             raise Problem.signature(
                 Rejected("The signature is for something else."))
+        ahead = header.created - now() - SKEW
+        if ahead > dt.timedelta():
+            # What proves it would be dated before it
+            raise Problem.early(header.created, ceil(ahead.total_seconds()))
         arrival.header = header
 
     @classmethod
@@ -409,12 +417,14 @@ class Message(metaclass=PoolMeta):
                 where=(table.company == Transaction().context['company'])
                 & (table.direction == 'in')
                 & table.uuid.in_([a.header.id for a in arrivals] or [None])))
-        known = {
-            (sender, uuid): (id_, digest)
-            for id_, sender, uuid, digest in cursor.fetchall()}
+        known = defaultdict(dict)
+        for id_, sender, uuid, digest in cursor:
+            known[uuid][sender] = id_, digest
         for arrival in arrivals:
             header = arrival.header
-            id_, digest = known.get((header.sender, header.id), (None, None))
+            senders = known[header.id]
+            arrival.used = bool(senders)
+            id_, digest = senders.get(header.sender, (None, None))
             if not id_:
                 continue
             with arrival.judged():

@@ -19,6 +19,8 @@ from .transaction import transact
 logger = logging.getLogger(__name__)
 
 REQUEST_MAX = 200
+# Of how many messages a day the bytes are kept that contradict others
+EVIDENCE_MAX = 10
 # What is refused more often in a minute is written once a second
 OFTEN = 20
 MINUTE = 60
@@ -126,7 +128,7 @@ class Refusal(ModelSQL, ModelView):
         """Count the refusal of the request, in a transaction of its own or,
         when there are many, together with the next ones.
         Return if it was written."""
-        request = printable(request)[:REQUEST_MAX]
+        request = printable(request, size=REQUEST_MAX)
         count = _tally(database, problem, address, request)
         if count:
             cls._write_count(database, count, problem, address, request)
@@ -165,14 +167,23 @@ class Refusal(ModelSQL, ModelView):
                 peer=problem.peer, message=problem.message, count=0,
                 first=time)
             if problem.evidence:
-                (refusal.data, refusal.digest,
-                    refusal.signature) = problem.evidence
+                refusal.keep_evidence(*problem.evidence)
         refusal.count += count
         refusal.last = time
         refusal.address = address
         refusal.request = request
         refusal.detail = problem.detail
         refusal.save()
+
+    def keep_evidence(self, data, digest, jws):
+        "Keep what the peer signed, of the first messages of the day"
+        self.digest, self.signature = digest, jws
+        if self.__class__.search_count([
+                    ('date', '=', self.date),
+                    ('peer', '=', self.peer.id),
+                    ('data', '!=', None),
+                    ]) < EVIDENCE_MAX:
+            self.data = data
 
 
 class Token(ModelSQL):

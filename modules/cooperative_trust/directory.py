@@ -248,10 +248,25 @@ class Member(ModelSQL, ModelView):
         if participant.identifier == Identity.get(company).identifier:
             return
         known = Peer.get(company, participant.identifier)
-        if known and known.kind != 'participant':
-            # Its keys are its own, fetched from it
+        if known and (
+                {known.kind, participant.kind} != {'participant'}
+                or not cls._tells(community, known)):
+            # Its keys are its own, fetched from it, or another's to tell
             return known
-        return Peer.update_from(company, participant)
+        if participant.kind != 'community':
+            # A community is served once a person has added it
+            return Peer.update_from(company, participant)
+
+    @classmethod
+    def _tells(cls, community, peer):
+        """Tell if the community is who says by which keys the peer signs: the
+        first of those that it is a member of, or the others took it over"""
+        members = cls.search([
+                ('peer', '=', peer.id),
+                ('state', '!=', 'removed'),
+                ('community.active', '=', True),
+                ], order=[('id', 'ASC')], limit=1)
+        return not members or members[0].community == community
 
 
 class Peer(metaclass=PoolMeta):

@@ -15,11 +15,12 @@ from trytond.transaction import Transaction
 
 from cooperative_edi import courier
 from cooperative_edi.column import BigInteger
-from cooperative_edi.http import Problem
+from cooperative_edi.http import Problem, printable
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
 from trycoton.protocol import entry
+from trycoton.protocol.errors import ProtocolError
 
 from .evidence import EVENTS
 
@@ -31,7 +32,6 @@ MAILBOX_LAST = dt.timedelta(
 EXPIRE_MAX = 1000
 # A flood of one member does not fill the log
 REJECTIONS_MAX = 20
-TEXT_MAX = 1000
 _evidence_fields = [
     'sender', 'recipient', 'previous', 'evidence', 'digest', 'nonce']
 
@@ -94,7 +94,7 @@ class Rejection(ModelSQL, ModelView):
             if leaf and Leaf.wait(database, leaf):
                 problem.record = transact(
                     database, Leaf.read_record, leaf, readonly=True)
-        except (backend.DatabaseOperationalError, UserError):
+        except (backend.DatabaseOperationalError, UserError, ProtocolError):
             logger.warning("rejection not recorded", exc_info=True)
 
     @classmethod
@@ -123,8 +123,8 @@ class Rejection(ModelSQL, ModelView):
                     **values,
                     'date': date,
                     'reason': problem.name,
-                    'reason_text': ' '.join(filter(
-                            None, [problem.title, problem.detail])),
+                    'reason_text': printable(
+                        problem.title, problem.detail),
                     }])
         return Leaf.record_rejection(rejection).id
 
@@ -186,6 +186,7 @@ class Leaf(metaclass=PoolMeta):
             recipient=rejection.recipient, reason=rejection.reason,
             reason_text=rejection.reason_text)
         leaf.save()
+        cls.check_evidence([leaf])
         return leaf
 
     @property
@@ -294,9 +295,9 @@ class Message(metaclass=PoolMeta):
         "Close the message: nobody acknowledges it from now on"
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
-        text = ' '.join((text or '').split())[:TEXT_MAX]
         Leaf.record_event(
-            entry.FAILURE, [self], reason=reason, reason_text=text or None)
+            entry.FAILURE, [self], reason=reason,
+            reason_text=printable(text) or None)
 
     @classmethod
     def abandon(cls, messages, reason):

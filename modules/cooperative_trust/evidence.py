@@ -75,7 +75,7 @@ class Leaf(metaclass=PoolMeta):
         pool = Pool()
         Log = pool.get('cooperative.trust.log')
         logs = {c: Log.get(c.id).id for c in {m.company for m in messages}}
-        return cls.create([{
+        leaves = cls.create([{
                     'log': logs[message.company],
                     'event': event,
                     'message': message.id,
@@ -83,6 +83,15 @@ class Leaf(metaclass=PoolMeta):
                     'recipient': message.recipient,
                     **values,
                     } for message in messages])
+        cls.check_evidence(leaves)
+        return leaves
+
+    @classmethod
+    def check_evidence(cls, leaves):
+        """Raise ProtocolError for an event that no evidence can tell: once it
+        waits for its place, all that comes after waits as well"""
+        for leaf in leaves:
+            leaf.get_evidence()
 
     @classmethod
     def record_submissions(cls, arrivals):

@@ -30,10 +30,15 @@ MEGABYTE = 1000 * 1000
 COMMUNITY = 100
 # A message is listed, fetched, acknowledged and proved, and may be repeated
 REQUESTS = 10
+# How often a message is answered again a minute
+REPEATS = 10
+REPEATED_MAX = 1000
 # How long a process refuses without another look at the quota, in seconds
 CLOSED = 5
+CLOSED_MAX = 1000
 
 _requests = {}
+_repeated = {}
 _closed = {}
 _lock = threading.Lock()
 
@@ -143,19 +148,44 @@ class Allowance:
         if seconds:
             self._refuse(seconds, kid)
 
+    def repeat(self, jws):
+        """Count the repeated message by itself, and not as a request of its
+        sender: whoever has received it can post it again"""
+        database, time_ = Transaction().database.name, time.time()
+        with _lock:
+            asked = _requests.get((database, self.quota), (0,))[-1]
+            _requests[database, self.quota] = Meter(
+                self.messages.limit * REQUESTS, MINUTE, asked).take(-1, time_)
+            if len(_repeated) > REPEATED_MAX:
+                for key in [k for k, m in _repeated.items() if m.at < time_]:
+                    del _repeated[key]
+            meter = _repeated.get((database, jws), Meter(REPEATS, MINUTE))
+            _repeated[database, jws] = meter = meter.take(1, time_)
+            seconds = meter.wait(1, time_)
+        if seconds:
+            self._close(jws, seconds)
+
     def _refuse(self, seconds, kid):
         "Raise Problem, and again for some seconds when the key comes back"
         problem = _over(seconds, self.peer, self.headers)
         if kid:
-            database = Transaction().database.name
-            until = time.monotonic() + min(seconds, CLOSED)
-            _closed[database, kid] = until, problem
+            self._close(kid, seconds)
         raise problem
 
+    def _close(self, key, seconds):
+        "Refuse what comes by the key, or is signed so, for some seconds"
+        database, now = Transaction().database.name, time.monotonic()
+        with _lock:
+            if len(_closed) > CLOSED_MAX:
+                for old in [k for k, (t, _) in _closed.items() if t < now]:
+                    del _closed[old]
+            _closed[database, key] = now + min(seconds, CLOSED), _over(
+                seconds, self.peer, self.headers)
 
-def check_closed(database, kid):
-    "Raise Problem if the key was over the quota some seconds ago"
-    until, problem = _closed.get((database, kid), (0, None))
+
+def check_closed(database, key):
+    "Raise Problem if there was too much by the key some seconds ago"
+    until, problem = _closed.get((database, key), (0, None))
     left = until - time.monotonic()
     if left > 0:
         raise _over(left, problem.peer, problem.headers)
@@ -356,6 +386,7 @@ class Message(metaclass=PoolMeta):
             # Refused by who reads it
             return
         check_closed(database, kid)
+        check_closed(database, jws)
 
     @classmethod
     def authenticate(cls, arrivals):
@@ -401,3 +432,5 @@ class Message(metaclass=PoolMeta):
         for arrival in arrivals:
             if arrival.id and arrival.allowance:
                 arrival.headers.update(arrival.allowance.headers)
+                if arrival.known:
+                    arrival.allowance.repeat(arrival.jws)

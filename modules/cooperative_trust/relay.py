@@ -6,7 +6,8 @@ import datetime as dt
 from typing import NamedTuple
 
 from sql import Null
-from trytond.model import Index, ModelSQL, ModelView, Unique, fields
+from sql.operators import Equal
+from trytond.model import Exclude, Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
@@ -85,9 +86,14 @@ class Message(metaclass=PoolMeta):
             Index(t, (t.sender, Index.Equality()),
                 (t.recipient, Index.Equality()),
                 (t.sequence, Index.Range())))
-        cls._sql_indexes.add(
-            Index(t, (t.confirms, Index.Equality()),
-                where=t.confirms != Null))
+        cls._sql_constraints += [
+            ('relays_uuid_unique',
+                Exclude(t, (t.company, Equal), (t.uuid, Equal),
+                    where=t.relays != Null),
+                'cooperative_trust.msg_message_uuid_unique'),
+            ('confirms_unique', Unique(t, t.confirms),
+                'cooperative_trust.msg_message_confirms_unique'),
+            ]
         cls.kind.selection.append((OTHER.kind, "Other Statement"))
         # What was taken in is sent on
         cls._buttons['cancel']['invisible'] |= Bool(Eval('relays'))
@@ -163,6 +169,9 @@ class Message(metaclass=PoolMeta):
         if not arrival.relayed:
             return super()._admit(arrival)
         peer, recipient = arrival.peer, arrival.recipient
+        if arrival.used:
+            # Both parties ask for what is proved of a message by its id
+            raise Problem.conflict(arrival.header.id)
         if not arrival.communities:
             raise Problem.suspended(peer.identifier)
         if not recipient:

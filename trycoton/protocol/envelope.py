@@ -21,7 +21,7 @@ from .commission import Total, Totalled
 from .errors import Malformed
 from .identifier import AUTHORITY
 from .record import (
-    BINARY, COUNTRY, DIGEST, IDENTIFIER, TIME, UUID, Integer, Object, Optional,
+    COUNTRY, DIGEST, IDENTIFIER, NOTE, TIME, UUID, Integer, Object, Optional,
     Record, Text, member)
 
 __all__ = [
@@ -101,9 +101,14 @@ class Header(Record):
     relation: str = member(Optional(UUID), default=None)
     correlation: str = member(Optional(UUID), default=None)
     via: str = member(Optional(IDENTIFIER), default=None)
-    checkpoint: bytes = member(Optional(BINARY), default=None)
+    checkpoint: bytes = member(Optional(NOTE), default=None)
     replaces: str = member(Optional(UUID), default=None)
     country: str = member(Optional(COUNTRY), default=None)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.sequence == 1) != (self.previous is None):
+            raise Malformed("Only number 1 follows no other.")
 
     def _set_type(self, type):
         if self.type not in {None, type}:

@@ -748,9 +748,6 @@ class _Verification:
                     + recorded):
                 if len({v.id for v in values}) < len(values):
                     raise Rejected("Two have one id.")
-                for value in values:
-                    if (value.sequence == 1) != (value.previous is None):
-                        raise Rejected("Only number 1 follows no other.")
                 for before, after in zip(values, values[1:]):
                     if before.sequence == after.sequence:
                         raise Rejected("Two have one number.")

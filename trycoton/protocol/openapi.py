@@ -28,8 +28,8 @@ _any = ['internal', 'unavailable']
 _signed = ['signature', 'malformed', 'too-large', 'encoding']
 _message = [
     *_signed, 'unknown-key', 'not-sender', 'suspended', 'no-relation',
-    'other-route', 'forbidden', 'not-addressed', 'conflict', 'overload',
-    'quota', 'no-log', 'log-behind', 'log-closed', 'log-mirror']
+    'other-route', 'forbidden', 'not-addressed', 'conflict', 'early',
+    'overload', 'quota', 'no-log', 'log-behind', 'log-closed', 'log-mirror']
 
 
 def description(modules=None, server=SERVER):

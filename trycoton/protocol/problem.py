@@ -56,6 +56,7 @@ PROBLEMS = {
     'roles': Problem(422, "the application names no role"),
     'trust-party': Problem(
         422, "the community does not work with the trust party"),
+    'early': Problem(425, "dated more than an hour ahead", True),
     'overload': Problem(
         429, "too many applications, or the log is behind", True),
     'quota': Problem(429, "more than the quota of the caller", True),

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from . import signature
 from .record import (
-    BINARY, DIGEST, IDENTIFIER, TEXT, TIME, UUID, Choice, Optional, Record,
-    Text, member)
+    DIGEST, IDENTIFIER, NOTE, TEXT, TIME, UUID, Choice, Optional, Record, Text,
+    member)
 
 PROBLEM = Text(r'[a-z-]{1,100}')
 
@@ -28,7 +28,7 @@ class Receipt(Record):
     receiver: str = member(IDENTIFIER)
     time: datetime = member(TIME)
     status: str = member(Choice('stored', 'relayed'), default='stored')
-    checkpoint: 'bytes | None' = member(Optional(BINARY), default=None)
+    checkpoint: 'bytes | None' = member(Optional(NOTE), default=None)
 
 
 @dataclass(frozen=True)
@@ -49,4 +49,4 @@ class Refusal(Record):
     time: datetime = member(TIME)
     problem: str = member(PROBLEM)
     text: 'str | None' = member(Optional(TEXT), default=None)
-    checkpoint: 'bytes | None' = member(Optional(BINARY), default=None)
+    checkpoint: 'bytes | None' = member(Optional(NOTE), default=None)

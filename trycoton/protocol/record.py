@@ -135,12 +135,18 @@ class Amount(Text):
 
 
 class Binary(Value):
-    "Bytes, as base64"
+    "Bytes, as base64, so many at most"
+
+    def __init__(self, maximum=None):
+        self._maximum = maximum
 
     def load(self, value):
         if not isinstance(value, str):
             raise Malformed("Not base64.")
-        return canonical.decode(value)
+        data = canonical.decode(value)
+        if self._maximum and len(data) > self._maximum:
+            raise Malformed("There are too many bytes.")
+        return data
 
     def dump(self, value):
         if not isinstance(value, bytes):
@@ -362,6 +368,8 @@ KID = Text(r'[A-Za-z0-9_-]{43}')
 JWS = Text(r'[A-Za-z0-9_-]{1,512}\.\.[A-Za-z0-9_-]{86}')
 AMOUNT = Amount()
 BINARY = Binary()
+# A signed note: note.py reads it
+NOTE = Binary(64 * 1024)
 TIME = Time()
 DATE = Date()
 IDENTIFIER = Identifier()

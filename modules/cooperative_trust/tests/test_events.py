@@ -2,6 +2,7 @@
 # this repository contains the full copyright notices and license terms.
 "What happens to a message: refused, placed, delivered or not delivered"
 import datetime as dt
+import json
 import uuid
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from cooperative_edi.transaction import transact
 from cooperative_trust import event
 from trycoton.protocol import canonical, entry, evidence, signature
 from trycoton.protocol.descriptor import Descriptor
+from trycoton.protocol.errors import ProtocolError
 from trycoton.protocol.note import Verifier
 from trycoton.protocol.policy import Policy
 
@@ -289,6 +291,52 @@ class EventTestCase(RouteTestCase):
         self.assertEqual(told.text, "The sender is not active.")
         response = self.buyer.fetch(self.client(), self.db_name, message)
         self.assertEqual(response.status_code, HTTPStatus.CONFLICT)
+
+    def test_text_of_any_sort(self):
+        "Test no text of others keeps the log from taking the next message"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        told = {'type': 'x', 'title': "No\x00\x01\x7f .", 'status': 403}
+        fetched, pushed = self.invoice(), self.invoice()
+        self.refuse(fetched, data=canonical.dump(told))
+        told['title'] += '\ud800'
+        self.do(Message.posted, self.relayed(pushed),
+            Response(403, {}, json.dumps(told).encode()))
+        for message in [fetched, pushed]:
+            failure = self.records(message)['delivery-failure']
+            self.assertEqual(failure.reason, 'refused')
+            self.assertIn("No??", failure.text)
+        self.assertIn('submission', self.records(self.invoice()))
+
+    def test_untold(self):
+        "Test what no evidence can tell is not left to the log"
+        Leaf = Pool(self.db_name).get('cooperative.trust.log.leaf')
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        id_ = self.relayed(self.invoice())
+        with self.assertRaises(ProtocolError):
+            self.do(lambda: Leaf.record_event(
+                    entry.FAILURE, [Message(id_)], reason='refused',
+                    reason_text='\x01'))
+        self.assertIn('submission', self.records(self.invoice()))
+
+    def test_receipt_of_any_sort(self):
+        "Test only a receipt that says 'stored' delivers"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        for values in [
+                {'status': 'relayed'}, {'checkpoint': 'eA' * 150_000}]:
+            message = self.invoice()
+            data = canonical.dump({
+                    **canonical.load(canonical.load(
+                            self.buyer.receipt(message))['receipt'].encode()),
+                    **values})
+            answer = canonical.dump({
+                    'receipt': data.decode(),
+                    'signature': signature.sign(
+                        data, signature.RECEIPT, self.buyer.key)})
+            self.do(Message.posted, self.relayed(message),
+                Response(201, {}, answer))
+            with self.subTest(values=values):
+                self.assertNotIn('delivery', self.records(message))
+                self.assertIn(message.id, self.mailbox())
 
     def test_refused_under_signature(self):
         "Test what the recipient signs of its refusal is in the log"

@@ -10,6 +10,7 @@ import socket
 import time
 import tracemalloc
 import uuid
+from collections import Counter
 from unittest.mock import patch
 
 from sql import Literal
@@ -21,12 +22,14 @@ from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
 from cooperative_edi import client, courier, reception
+from cooperative_edi.refusal import EVIDENCE_MAX
 from cooperative_edi.transaction import transact
 from cooperative_trust import quota
-from trycoton.protocol import canonical, signature
+from trycoton.protocol import canonical, commission, seal, signature
 from trycoton.protocol.envelope import MAX_SIZE
+from trycoton.protocol.signature import EncryptionKey
 
-from .tools import BUYER, SELLER, TRUST, Member, TrustTestCase
+from .tools import BUYER, SELLER, TRUST, Community, Member, TrustTestCase, now
 
 THIRD = '0225:732829320_3'
 MIB = 1024 * 1024
@@ -51,8 +54,8 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
 
     def restart(self):
         "Forget what the process has in its memory alone"
-        quota._requests.clear()
-        quota._closed.clear()
+        for memory in [quota._requests, quota._repeated, quota._closed]:
+            memory.clear()
 
     def ask(self, function, *args):
         return transact(self.db_name, function, *args)
@@ -241,6 +244,42 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
             self.post(self.seller, refused).status_code
             for _ in range(quota.REQUESTS + 1)]
         self.assertEqual(statuses, [403] * quota.REQUESTS + [429])
+
+    def test_flood_repeated(self):
+        "Test who repeats what a member sent uses up nothing of the member's"
+        self.limit(SELLER, messages=2)
+        message = self.seller.invoice(BUYER, self.relation)
+        statuses = [
+            self.post(self.seller, message).status_code
+            for _ in range(3 * quota.REPEATS)]
+        self.assertEqual(
+            Counter(statuses),
+            {201: 1, 200: quota.REPEATS, 429: 2 * quota.REPEATS - 1})
+        path = f'/{self.db_name}/cooperative/edi/mailbox'
+        self.assertEqual(
+            self.seller.get(self.client(), path).status_code, 200)
+        self.assertEqual(self.post(self.seller, self.seller.invoice(
+                    BUYER, self.relation)).status_code, 201)
+
+    def test_flood_conflicts(self):
+        "Test who contradicts itself all the time does not fill the disk"
+        Refusal = Pool(self.db_name).get('cooperative.edi.refusal')
+
+        def kept():
+            refusals = Refusal.search([('problem', '=', 'conflict')])
+            return [bool(r.data) for r in refusals if r.digest]
+        before = self.ask(kept)
+        for _ in range(EVIDENCE_MAX + 2):
+            message = self.seller.statement(BUYER, 'some-news', {})
+            self.assertEqual(
+                self.post(self.seller, message).status_code, 201)
+            self.assertRefused(
+                self.post(self.seller, self.seller.statement(
+                        BUYER, 'some-news', {'more': "x"}, id=message.id)),
+                (409, 'conflict'))
+        found = self.ask(kept)
+        self.assertEqual(len(found) - len(before), EVIDENCE_MAX + 2)
+        self.assertEqual(sum(found), EVIDENCE_MAX)
 
     def test_flood_requests(self):
         "Test looking into the mailbox is limited"
@@ -628,6 +667,105 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
         rows.pop('cooperative.edi.token')
         self.assertEqual(
             {n: c for n, c in self.rows().items() if n in rows}, rows)
+
+    def test_early(self):
+        "Test what is dated ahead, which no proof could hold, is not taken yet"
+        for hours, status in [(3, 425), (0.9, 201)]:
+            message = self.seller.statement(
+                BUYER, 'some-news', {},
+                created=now() + dt.timedelta(hours=hours))
+            response = self.post(self.seller, message)
+            self.assertEqual(response.status_code, status)
+            if status == 425:
+                self.assertIn(
+                    int(response.headers['Retry-After']), range(7100, 7201))
+
+    def test_replay_identifier(self):
+        "Test nobody takes the identifier of the message of somebody else"
+        third = Member(THIRD)
+        self.publish(*(
+                m.participant() for m in [self.seller, self.buyer, third]))
+        message = self.seller.invoice(BUYER, self.relation)
+        self.assertEqual(
+            self.post(self.seller, message).status_code, 201)
+        for member, receiver in [(self.buyer, SELLER), (third, BUYER)]:
+            self.assertRefused(
+                self.post(member, member.statement(
+                        receiver, 'some-news', {}, id=message.id)),
+                (409, 'conflict'))
+        id_ = str(uuid.uuid4())
+        arrived = self.arrive([
+                (member, member.statement(BUYER, 'some-news', {}, id=id_))
+                for member in [self.seller, third]])
+        self.assertEqual(
+            sorted(a.problem.name if a.problem else '' for a in arrived),
+            ['', 'conflict'])
+
+    def arrive(self, messages):
+        "Have the messages arrive at the same time"
+        queue = reception.Queue()
+        queue.led = True
+        queue.waiting = turns = [
+            reception.Turn(reception.Arrival(
+                    message.to_bytes(), member.sign(
+                        message.to_bytes(), message.typ)[
+                            signature.SIGNATURE_HEADER]))
+            for member, message in messages]
+        reception._lead(self.db_name, queue)
+        for turn in turns:
+            if not turn.arrival.id and not turn.arrival.problem:
+                reception._receive_alone(self.db_name, turn.arrival)
+        return [turn.arrival for turn in turns]
+
+    def test_confirmed_once(self):
+        "Test answers that come together confirm a sealed invoice once"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+        relation = self.agree(sealed='k')
+        key = EncryptionKey.generate()
+        total = commission.Total(
+            'invoice', dt.date(2026, 11, 22), 'EUR', '100.00', '120.00')
+
+        def sealed(member, receiver, **values):
+            message = seal.seal(
+                member.invoice(receiver, relation, **values), key.public,
+                total=total).message
+            member.sequences[receiver] = message.sequence, message.digest
+            return message
+        invoice = sealed(self.seller, BUYER)
+        self.assertEqual(self.post(self.seller, invoice).status_code, 201)
+        self.buyer.fetch(self.client(), self.db_name, invoice)
+        arrived = self.arrive([
+                (self.buyer, sealed(
+                        self.buyer, SELLER, correlation=invoice.id))
+                for _ in range(3)])
+        self.assertTrue(all(a.id for a in arrived))
+        self.assertEqual(self.ask(
+                lambda: Message.search_count(
+                    [('confirms.uuid', '=', invoice.id)])), 1)
+
+    def test_other_community(self):
+        "Test a community takes over neither a member nor another community"
+        other = Community('0225:552100554')
+        self.ask(lambda: Pool().get('cooperative.edi.peer').update_from(
+                Pool().get('company.company').search([])[0].id,
+                other.participant(kind='community')))
+        thief = Member(SELLER)
+        thief.key = signature.SigningKey.generate()
+        false = Community('0225:732829320_9')
+        response = other.publish(
+            self.client(), self.db_name, other.directory(
+                thief.participant(endpoint='https://evil.example.org'),
+                false.participant(kind='community')))
+        self.assertEqual(response.status_code, 200)
+        self.assertRefused(
+            self.post(thief, thief.statement(BUYER, 'some-news', {})),
+            (401, 'unknown-key'))
+        message = self.seller.invoice(BUYER, self.relation)
+        self.assertEqual(self.post(self.seller, message).status_code, 201)
+        response = false.publish(
+            self.client(), self.db_name,
+            false.directory(self.buyer.participant()))
+        self.assertRefused(response, (401, 'unknown-key'))
 
     def test_replay_token(self):
         "Test a pull token opens the mailbox once, and nothing else"

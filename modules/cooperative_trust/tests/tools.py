@@ -93,17 +93,17 @@ class TrustTestCase:
         self.assertEqual(response.status_code, status, response.data)
         return canonical.load(response.data)
 
-    def agree(self, community=COMMUNITY, agreed=True):
+    def agree(self, community=COMMUNITY, agreed=True, sealed=None):
         "Have the two agree on a relation by the trust party"
         relation = str(uuid.uuid4())
         for member, receiver, kind, body in [
                 (self.buyer, SELLER, 'relation-proposal', {
                         'relation': relation, 'community': community,
                         'trust_party': TRUST, 'replaces': None,
-                        'sealed': None}),
+                        'sealed': sealed}),
                 (self.seller, BUYER, 'relation-answer', {
                         'relation': relation, 'agreed': agreed,
-                        'reason': None, 'sealed': None}),
+                        'reason': None, 'sealed': sealed}),
                 ]:
             message = member.statement(receiver, kind, body)
             self.send(member, message)
