@@ -48,15 +48,14 @@ class DisputeItem(ModelSQL, ModelView):
     text = fields.Text("Text", readonly=True)
     name = fields.Char("File Name", readonly=True)
     file = fields.Binary("File", readonly=True, filename='name')
-    checked = fields.Function(fields.Selection([
-                (None, ""),
-                ('verified', "Verified"),
-                ('consistent', "Consistent"),
-                ('refused', "Refused"),
-                ], "Proofs",
-            help="What the verifier says of the evidence file: consistent "
-            "means that all fits, if its signers are who they say."),
-        'get_checked')
+    checked = fields.Selection([
+            (None, ""),
+            ('verified', "Verified"),
+            ('consistent', "Consistent"),
+            ('refused', "Refused"),
+            ], "Proofs", readonly=True,
+        help="What the verifier says of the evidence file: consistent "
+        "means that all fits, if its signers are who they say.")
     data = fields.Binary("Statement", required=True, readonly=True,
         help="The exact bytes that are signed.")
     signature = fields.Text("Signature", required=True, readonly=True)
@@ -79,14 +78,6 @@ class DisputeItem(ModelSQL, ModelView):
 
     def get_author_name(self, name):
         return self.dispute.name_of(self.author)
-
-    def get_checked(self, name):
-        if not (self.name or '').endswith('.evidence'):
-            return
-        return {
-            evidence.VERIFIED: 'verified',
-            evidence.REFUSED: 'refused',
-            }.get(evidence.verify(bytes(self.file)).status, 'consistent')
 
     @classmethod
     def check_modification(cls, mode, items, values=None, external=False):
@@ -114,9 +105,19 @@ class DisputeItem(ModelSQL, ModelView):
             created=naive(statement.created),
             text='\n'.join(filter(None, text)) or None,
             name=getattr(body, 'name', None),
-            file=getattr(body, 'file', None),
+            file=getattr(body, 'file', None), checked=cls._check(body),
             data=statement.to_bytes(), signature=jws,
             digest=statement.digest)
+
+    @classmethod
+    def _check(cls, body):
+        "Return what the verifier says of the evidence file, if it is one"
+        # Once: it takes long for a large file
+        if (getattr(body, 'name', None) or '').endswith('.evidence'):
+            return {
+                evidence.VERIFIED: 'verified',
+                evidence.REFUSED: 'refused',
+                }.get(evidence.verify(body.file or b'').status, 'consistent')
 
     @classmethod
     def hand_over(cls, items, arbiter):

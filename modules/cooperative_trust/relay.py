@@ -91,7 +91,8 @@ class Message(metaclass=PoolMeta):
                 Exclude(t, (t.company, Equal), (t.uuid, Equal),
                     where=t.relays != Null),
                 'cooperative_trust.msg_message_uuid_unique'),
-            ('confirms_unique', Unique(t, t.confirms),
+            ('confirms_unique',
+                Exclude(t, (t.confirms, Equal), where=t.confirms != Null),
                 'cooperative_trust.msg_message_confirms_unique'),
             ]
         cls.kind.selection.append((OTHER.kind, "Other Statement"))

@@ -720,8 +720,8 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
     def test_confirmed_once(self):
         "Test answers that come together confirm a sealed invoice once"
         Message = Pool(self.db_name).get('cooperative.edi.message')
-        relation = self.agree(sealed='k')
         key = EncryptionKey.generate()
+        relation = self.agree(sealed=key.public.kid)
         total = commission.Total(
             'invoice', dt.date(2026, 11, 22), 'EUR', '100.00', '120.00')
 
