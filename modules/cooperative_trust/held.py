@@ -177,6 +177,7 @@ class Held(Model):
                     ])}
         values, size = [], 0
         for message in messages:
+            message = message.alone
             values.append(cls._message(message, relayed.get(message.id)))
             size += len(message.data or b'')
             if size > PAGE_MAX or len(values) == MESSAGES_MAX:

@@ -262,7 +262,7 @@ class Message(metaclass=PoolMeta):
                     ('company', 'in', list({m.company for m in messages})),
                     ]):
             try:
-                body = statement.dispute_body
+                body = statement.alone.dispute_body
             except ProtocolError:
                 # Sealed, or no statement that counts
                 continue
@@ -278,6 +278,12 @@ class Message(metaclass=PoolMeta):
                 over.add(body.dispute)
         return set().union(
             *(m for uuid, m in disputed.items() if uuid not in over))
+
+    @property
+    def alone(self):
+        """The message without those that it was found with: with its bytes,
+        those of all of them would be read"""
+        return self.__class__(self.id)
 
     @property
     def dispute_body(self):

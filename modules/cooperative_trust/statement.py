@@ -75,7 +75,8 @@ class Statement(Model):
         if message.total:
             document, number = Total.read(message.total), message.uuid
         else:
-            document = ubl.parse(envelope.parse(bytes(message.data)).payload)
+            data = bytes(message.alone.data)
+            document = ubl.parse(envelope.parse(data).payload)
             number = document.number
         return CommissionLine(
             message=message.uuid,

@@ -367,6 +367,9 @@ def _scan(data):
         parser.Parse(data, True)
     except (expat.ExpatError, ValueError) as exception:
         raise Malformed("Not well-formed XML.") from exception
+    finally:
+        # It and its handlers would keep each other, and the bytes, in memory
+        parser = None
     return spans
 
 

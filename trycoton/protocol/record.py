@@ -411,16 +411,21 @@ class Record:
         members = cls._members()
         names = {name for name, _ in members}
         if not isinstance(value, dict) or set(value) != names:
-            error = Malformed(f"Not the members of a {cls.__name__}.")
-            if isinstance(value, dict):
-                error.path = min(names - set(value), default=None)
-            raise error
+            raise cls._error(value, names)
         result = {}
         for name, description in members:
             with at(f'.{name}'):
                 result[name] = description.load(value[name])
         with at(None):
             return cls(**result)
+
+    @classmethod
+    def _error(cls, value, names):
+        # Not where it is raised: the two would keep each other in memory
+        error = Malformed(f"Not the members of a {cls.__name__}.")
+        if isinstance(value, dict):
+            error.path = min(names - set(value), default=None)
+        return error
 
     def to_bytes(self):
         "Return the canonical bytes, those that are signed"

@@ -11,6 +11,7 @@ import time
 import tracemalloc
 import uuid
 from collections import Counter
+from dataclasses import replace
 from unittest.mock import patch
 
 from sql import Literal
@@ -24,7 +25,7 @@ from trytond.transaction import Transaction
 from cooperative_edi import client, courier, reception
 from cooperative_edi.refusal import EVIDENCE_MAX
 from cooperative_edi.transaction import transact
-from cooperative_trust import quota
+from cooperative_trust import held, quota
 from trycoton.protocol import canonical, commission, seal, signature
 from trycoton.protocol.envelope import MAX_SIZE
 from trycoton.protocol.signature import EncryptionKey
@@ -471,6 +472,39 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
                         self.client().post(url, data=data, headers={
                                 **headers, 'Content-Encoding': encoding}),
                         *expected)
+
+    def test_large_ones(self):
+        "Test the large messages of a member are read one at a time"
+        padding = 'x' * (MIB // 2)
+        for _ in range(16):
+            self.send(self.seller, self.seller.statement(
+                    BUYER, 'dispute-opening', {'text': padding}))
+            invoice = self.seller.invoice(BUYER, self.relation)
+            invoice = replace(invoice, payload=invoice.payload.replace(
+                    b'</Invoice>', f'<!--{padding}--></Invoice>'.encode()))
+            self.send(self.seller, invoice)
+            self.buyer.fetch(self.client(), self.db_name, invoice)
+        self.sweep()
+
+        def get(member, name):
+            response = member.get(self.client(), self.path(name))
+            self.assertEqual(response.status_code, 200)
+
+        def keep():
+            Message = Pool().get('cooperative.edi.message')
+            Message.kept(Message.search([('relays', '!=', None)], limit=1))
+        for title, read in {
+                'held': lambda: get(self.seller, 'held'),
+                'statement': lambda: get(self.community, 'statements'),
+                'dispute': lambda: self.ask(keep),
+                }.items():
+            with self.subTest(title), \
+                    patch.object(held, 'PAGE_MAX', MIB // 4), \
+                    self.cheaply(memory=6 * MIB):
+                read()
+
+    def sweep(self):
+        Pool(self.db_name).get('cooperative.trust.log').sweep(self.db_name)
 
     def mutated(self, old, new):
         "Return an invoice of which something was replaced"
