@@ -7,6 +7,7 @@ the entries, the tree and all that was proved stay as they are.
 """
 import datetime as dt
 from collections import Counter, defaultdict
+from itertools import islice
 
 from dateutil.relativedelta import relativedelta
 from sql import Null
@@ -166,10 +167,20 @@ class Message(metaclass=PoolMeta):
         pool = Pool()
         Rejection = pool.get('cooperative.trust.rejection')
         for Model in [cls, Rejection]:
-            records = Model.search(
-                Model.expired(), order=[('id', 'ASC')], limit=RUN)
-            for batch in grouped_slice(records, BATCH):
+            for batch in grouped_slice(islice(Model.to_erase(), RUN), BATCH):
                 Model.__queue__.erase(list(batch))
+
+    @classmethod
+    def to_erase(cls):
+        "Yield what was kept long enough, but what must be kept anyway"
+        # What is kept is not in the way of the others
+        last = 0
+        while messages := cls.search(
+                [cls.expired(), ('id', '>', last)],
+                order=[('id', 'ASC')], limit=BATCH):
+            kept = cls.kept(messages)
+            yield from (m for m in messages if m not in kept)
+            last = messages[-1].id
 
     @classmethod
     @without_check_access
@@ -335,6 +346,11 @@ class Rejection(metaclass=PoolMeta):
                     ('date', '<', r.limit.date()) for r in Retention.search(
                         [('kind', '=', REJECTION)])]],
             ]
+
+    @classmethod
+    def to_erase(cls):
+        "Return what was kept long enough"
+        return cls.search(cls.expired(), order=[('id', 'ASC')], limit=RUN)
 
     @classmethod
     @without_check_access

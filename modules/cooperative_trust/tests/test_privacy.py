@@ -20,7 +20,7 @@ from trycoton.protocol import canonical, dispute, entry, envelope
 from trycoton.protocol.checkpoint import Checkpoint
 
 from .test_routes import TrustRouteTestCase
-from .tools import BUYER, COMMUNITY, SELLER, Member, record_of
+from .tools import BUYER, COMMUNITY, SELLER, Member, now, record_of
 
 YEAR = dt.timedelta(days=366)
 
@@ -180,6 +180,17 @@ class PrivacyTestCase(TrustRouteTestCase):
         self.expire()
         self.assertFalse(self.kept(invoice))
 
+    def opening(self, *messages):
+        "Return what opens a dispute about the messages"
+        return dispute.Opening(
+            dispute=str(uuid.uuid4()), relation=None, side='buyer',
+            messages=tuple(sorted(
+                    (dispute.Contested(m.id, m.digest) for m in messages),
+                    key=lambda c: c.message)),
+            claim="It never came.", asked=dispute.ASKED[0], amount=None,
+            freezes=(), arbiter=None, answer_by=now() + YEAR / 100,
+            award_by=now() + YEAR / 50)
+
     def test_disputed(self):
         "Test what is disputed is kept, until it is over"
         relation = self.agree()
@@ -188,13 +199,7 @@ class PrivacyTestCase(TrustRouteTestCase):
         for message in [invoice, other]:
             self.deliver(message)
             self.age(message, 20)
-        now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
-        opening = dispute.Opening(
-            dispute=str(uuid.uuid4()), relation=relation, side='buyer',
-            messages=(dispute.Contested(invoice.id, invoice.digest),),
-            claim="It never came.", asked=dispute.ASKED[0], amount=None,
-            freezes=(), arbiter=None, answer_by=now + YEAR / 100,
-            award_by=now + YEAR / 50)
+        opening = self.opening(invoice)
         self.send(self.buyer, self.buyer.statement(
                 SELLER, 'dispute-opening', opening.to_json()))
         self.expire()
@@ -206,22 +211,31 @@ class PrivacyTestCase(TrustRouteTestCase):
         self.expire()
         self.assertFalse(self.kept(invoice))
 
+    def test_disputed_first(self):
+        "Test what is disputed is not in the way of what comes after"
+        relation = self.agree()
+        *disputed, last = [
+            self.seller.invoice(BUYER, relation) for _ in range(4)]
+        for message in [*disputed, last]:
+            self.deliver(message)
+            self.age(message, 20)
+        self.send(self.seller, self.seller.statement(
+                BUYER, 'dispute-opening',
+                self.opening(*disputed).to_json()))
+        with patch.object(privacy, 'RUN', 3), \
+                patch.object(privacy, 'BATCH', 2):
+            self.expire()
+        self.assertFalse(self.kept(last))
+        for message in disputed:
+            self.assertTrue(self.kept(message))
+
     def test_disputed_by_others(self):
         "Test nobody keeps the messages of others by a dispute"
         relation = self.agree()
         invoice = self.seller.invoice(BUYER, relation)
         self.deliver(invoice)
         self.age(invoice, 20)
-        now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
-        for body in [
-                {'any': 'thing'},
-                dispute.Opening(
-                    dispute=str(uuid.uuid4()), relation=None, side='buyer',
-                    messages=(dispute.Contested(
-                            invoice.id, invoice.digest),),
-                    claim="x", asked=dispute.ASKED[0], amount=None,
-                    freezes=(), arbiter=None, answer_by=now + YEAR,
-                    award_by=now + 2 * YEAR).to_json()]:
+        for body in [{'any': 'thing'}, self.opening(invoice).to_json()]:
             self.send(self.community, self.community.statement(
                     BUYER, 'dispute-opening', body))
         self.expire()
