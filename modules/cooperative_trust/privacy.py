@@ -31,7 +31,8 @@ RUN = 10000
 REJECTION = 'rejection'
 # Nobody has something kept for good by a dispute without end
 DISPUTE_LAST = dt.timedelta(days=2 * 365)
-DISPUTES = ['dispute-opening', 'dispute-withdrawal', 'dispute-award']
+# No award ends it: the arbiter may have been named where we do not see it
+DISPUTES = ['dispute-opening', 'dispute-withdrawal']
 REASONS = [
     ('law', "The law requires to keep it"),
     ('dispute', "A dispute is open about it"),
@@ -260,12 +261,13 @@ class Message(metaclass=PoolMeta):
 
     @classmethod
     def disputed(cls, messages):
-        """Return those of the relayed messages about which a dispute was
-        opened by way of the trust party and is not known to be over"""
+        """Return those of the relayed messages that are disputed by way of
+        the trust party: what opens a dispute and what it is about, until who
+        opened it withdraws it"""
         by_uuid = defaultdict(list)
         for message in messages:
             by_uuid[message.uuid].append(message)
-        disputed, over = defaultdict(set), set()
+        disputed, withdrawn = defaultdict(set), set()
         for statement in cls.search([
                     ('relays', '!=', None),
                     ('erased', '=', None),
@@ -277,18 +279,22 @@ class Message(metaclass=PoolMeta):
             except ProtocolError:
                 # Sealed, or no statement that counts
                 continue
+            # Of others, the same dispute is another one
+            key = body.dispute, statement.sender, statement.recipient
             if isinstance(body, dispute.Opening):
                 end = min(
                     naive(body.award_by), statement.stored + DISPUTE_LAST)
                 if now() < end:
                     pair = {statement.sender, statement.recipient}
-                    disputed[body.dispute].update(
-                        m for c in body.messages for m in by_uuid[c.message]
+                    uuids = [statement.uuid, *(
+                            c.message for c in body.messages)]
+                    disputed[key].update(
+                        m for uuid in uuids for m in by_uuid[uuid]
                         if {m.sender, m.recipient} == pair)
             else:
-                over.add(body.dispute)
+                withdrawn.add(key)
         return set().union(
-            *(m for uuid, m in disputed.items() if uuid not in over))
+            *(m for key, m in disputed.items() if key not in withdrawn))
 
     @property
     def alone(self):
@@ -300,10 +306,7 @@ class Message(metaclass=PoolMeta):
     def dispute_body(self):
         "What the relayed message says of a dispute; raise ProtocolError"
         statement = envelope.parse(bytes(self.data))
-        body = dispute.BODIES[self.kind].from_json(statement.body)
-        if isinstance(body, dispute.AwardNotice):
-            body = dispute.Award.parse(body.award)
-        return body
+        return dispute.BODIES[self.kind].from_json(statement.body)
 
     @classmethod
     def _submissions(cls, ids):

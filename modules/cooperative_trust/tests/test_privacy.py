@@ -16,7 +16,7 @@ from trytond.transaction import Transaction
 
 from cooperative_trust import held, overview, privacy
 from cooperative_trust.exceptions import LogModifyError
-from trycoton.protocol import canonical, dispute, entry, envelope
+from trycoton.protocol import canonical, dispute, entry, envelope, signature
 from trycoton.protocol.checkpoint import Checkpoint
 
 from .test_routes import TrustRouteTestCase
@@ -191,8 +191,12 @@ class PrivacyTestCase(TrustRouteTestCase):
             freezes=(), arbiter=None, answer_by=now() + YEAR / 100,
             award_by=now() + YEAR / 50)
 
+    def withdrawal(self, opening):
+        return dispute.Withdrawal(
+            dispute=opening.dispute, reason=None).to_json()
+
     def test_disputed(self):
-        "Test what is disputed is kept, until it is over"
+        "Test what is disputed is kept, until it is withdrawn"
         relation = self.agree()
         invoice = self.seller.invoice(BUYER, relation)
         other = self.seller.invoice(BUYER, relation)
@@ -206,10 +210,53 @@ class PrivacyTestCase(TrustRouteTestCase):
         self.assertTrue(self.kept(invoice))
         self.assertFalse(self.kept(other))
         self.send(self.buyer, self.buyer.statement(
-                SELLER, 'dispute-withdrawal', dispute.Withdrawal(
-                    dispute=opening.dispute, reason=None).to_json()))
+                SELLER, 'dispute-withdrawal', self.withdrawal(opening)))
         self.expire()
         self.assertFalse(self.kept(invoice))
+
+    def test_disputed_still(self):
+        "Test nobody but who opened a dispute has it be over"
+        invoice = self.seller.invoice(BUYER, self.agree())
+        self.deliver(invoice)
+        self.age(invoice, 20)
+        opening = self.opening(invoice)
+        opened = self.buyer.statement(
+            SELLER, 'dispute-opening', opening.to_json())
+        self.send(self.buyer, opened)
+        self.seller.fetch(self.client(), self.db_name, opened)
+        for member, recipient, kind, body in [
+                (self.seller, BUYER, 'dispute-withdrawal',
+                    self.withdrawal(opening)),
+                (self.community, SELLER, 'dispute-withdrawal',
+                    self.withdrawal(opening)),
+                (self.buyer, COMMUNITY, 'dispute-withdrawal',
+                    self.withdrawal(opening)),
+                (self.seller, BUYER, 'dispute-award',
+                    self.award(opened, opening)),
+                (self.community, BUYER, 'dispute-award',
+                    self.award(opened, opening)),
+                ]:
+            with self.subTest(kind, by=member.identifier):
+                self.send(member, member.statement(recipient, kind, body))
+                self.expire()
+                self.assertTrue(self.kept(invoice))
+
+        def erase():
+            Message = Pool().get('cooperative.edi.message')
+            Message.erase(Message.search([('relays.uuid', '=', opened.id)]))
+        self.sweep()
+        self.in_transaction(erase)
+        self.assertTrue(self.kept(opened))
+
+    def award(self, opened, opening):
+        "Return how an award of the dispute is told, by anybody"
+        data = dispute.Award(
+            dispute=opening.dispute, opening=opened.digest,
+            arbiter=COMMUNITY, seller=SELLER, buyer=BUYER, outcome='seller',
+            credited=None, paid=None, reasons="It came.", considered=(),
+            created=now()).to_bytes()
+        return dispute.AwardNotice(data, signature.sign(
+                data, dispute.Award.typ, self.community.key)).to_json()
 
     def test_disputed_first(self):
         "Test what is disputed is not in the way of what comes after"
