@@ -1,8 +1,9 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What the log proves of the trade of a community, for its commission"""
-from trytond.model import Model
-from trytond.pool import Pool
+from trytond.model import Model, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
 
 from cooperative_edi.identity import now
 from trycoton.protocol import entry, envelope, signature, ubl
@@ -11,6 +12,16 @@ from trycoton.protocol.commission import (
 from trycoton.protocol.errors import ProtocolError
 
 LINES_MAX = 1000
+
+
+class Message(metaclass=PoolMeta):
+    __name__ = 'cooperative.edi.message'
+
+    uncounted = fields.Boolean("Not Counted", readonly=True,
+        states={
+            'invisible': ~Eval('uncounted'),
+            },
+        help="It cannot be read whole: no commission statement tells it.")
 
 
 class Statement(Model):
@@ -32,9 +43,16 @@ class Statement(Model):
     @classmethod
     def _lines(cls, community, after):
         "Return the first lines that there are"
+        pool = Pool()
+        Message = pool.get('cooperative.edi.message')
         while leaves := cls._leaves(community, after):
-            if lines := list(filter(None, map(cls._line, leaves))):
-                return lines
+            lines = {leaf: cls._line(leaf) for leaf in leaves}
+            # Without lines the next statement starts here again
+            Message.write(
+                [leaf.message for leaf, line in lines.items() if not line],
+                {'uncounted': True})
+            if any(lines.values()):
+                return filter(None, lines.values())
             after = leaves[-1].index + 1
         return []
 
@@ -57,6 +75,7 @@ class Statement(Model):
                         ('message.confirms.erased', '=', None),
                         ]],
                 ('message.erased', '=', None),
+                ('message.uncounted', '!=', True),
                 # The community's own are not deals, nor do its answers count
                 ('sender', '!=', community.identifier),
                 ], order=[('index', 'ASC')], limit=LINES_MAX)

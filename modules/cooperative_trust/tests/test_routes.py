@@ -374,6 +374,25 @@ class TrustRouteTestCase(TrustTestCase, RouteTestCase):
             f'?community={COMMUNITY}')
         self.assertEqual(response.status_code, HTTPStatus.FORBIDDEN)
 
+    def test_statement_unreadable(self):
+        "Test an invoice that cannot be read is looked at once"
+        start, relation = self.checkpoint().size, self.agree()
+        for _ in range(3):
+            message = unreadable(self.seller.invoice(BUYER, relation))
+            self.send(self.seller, message)
+            self.buyer.fetch(self.client(), self.db_name, message)
+        self.sweep()
+        with patch.object(
+                statement.ubl, 'parse', wraps=statement.ubl.parse) as parse:
+            for _ in range(2):
+                response = self.community.get(
+                    self.client(), self.path('statements'),
+                    f'?after={start}')
+                self.assertEqual(response.status_code, HTTPStatus.OK)
+                self.assertFalse(
+                    CommissionStatement.parse(response.data).lines)
+        self.assertEqual(parse.call_count, 3)
+
     def sweep(self):
         "Do what the courier does between two messages"
         Message = Pool(self.db_name).get('cooperative.edi.message')
