@@ -44,6 +44,8 @@ PATIENCE, LANE = 5, 30
 # How many seconds of a round proofs take that others wait for
 TURN = 0.2
 SKEW = dt.timedelta(seconds=2)
+# A clock that is further away is none to follow
+SKEW_MAX = dt.timedelta(days=1)
 STARTED = dt.datetime.now()
 
 _couriers = {}
@@ -317,6 +319,9 @@ def fetch_mailboxes(database):
         except client.ClientError as exception:
             logger.info("mailbox: %s", exception)
             transact(database, _silent, id_)
+        except Exception:
+            logger.critical("mailbox of peer %s", id_, exc_info=True)
+            _attempt(transact, database, _silent, id_)
     return count
 
 
@@ -355,6 +360,10 @@ def _fetch(database, peer, name):
     except Problem as problem:
         _refuse(database, peer, path, problem)
         return False
+    except Exception:
+        # Without an answer the peer shows it again, once its lease is over
+        logger.critical("%s of peer %s", path, peer, exc_info=True)
+        return False
     call(database, peer, 'POST', f'{path}/receipt',
         canonical.dump(arrival.answer))
     return True
@@ -380,24 +389,34 @@ def fetch_records(database):
     silent = set()
     missing = transact(database, Message.to_prove, readonly=True)
     end = time.monotonic() + TURN
-    for id_, peer_id, path in missing:
+    for id_, peer, path in missing:
         if is_called(database) and time.monotonic() > end:
             break
-        if peer_id in silent:
+        if peer in silent:
             continue
         try:
-            response = call(database, peer_id, 'GET', path)
-        except client.Refused as exception:
-            logger.info("record: %s", exception)
-            transact(
-                database, Message.not_proven, id_, exception.response.status)
+            _fetch_record(database, id_, peer, path)
         except client.ClientError as exception:
             logger.info("record: %s", exception)
             transact(database, Message.prove_later, id_)
-            transact(database, _silent, peer_id)
-            silent.add(peer_id)
-        else:
-            _attempt(transact, database, Message.prove, id_, response.data)
+            transact(database, _silent, peer)
+            silent.add(peer)
+        except Exception:
+            # Asked for at once again, it would fail again
+            logger.critical("record of message %s", id_, exc_info=True)
+            _attempt(transact, database, Message.prove_later, id_)
+
+
+def _fetch_record(database, id_, peer, path):
+    "Keep what the trust party proves of the message, or that it does not"
+    Message = Pool(database).get('cooperative.edi.message')
+    try:
+        response = call(database, peer, 'GET', path)
+    except client.Refused as exception:
+        logger.info("record: %s", exception)
+        transact(database, Message.not_proven, id_, exception.response.status)
+    else:
+        transact(database, Message.prove, id_, response.data)
 
 
 def call(database, peer, method, path, data=None, headers=None):
@@ -418,13 +437,13 @@ def call(database, peer, method, path, data=None, headers=None):
 
 
 def _clock(response):
-    "Return the time of the peer, if its clock is not ours"
+    "Return the time of the peer, if its clock is a little off ours"
     try:
         clock = parsedate_to_datetime(response.headers['Date'])
         skew = abs(clock - now())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return
-    if skew > SKEW:
+    if SKEW < skew < SKEW_MAX:
         return clock
 
 

@@ -22,7 +22,7 @@ from trytond.transaction import Transaction
 from trytond.wsgi import app
 from werkzeug.test import Client
 
-from cooperative_edi import client, courier
+from cooperative_edi import client, courier, reception
 from cooperative_edi.exceptions import DocumentHeld, DocumentParked
 from cooperative_edi.http import Problem
 from cooperative_edi.transaction import transact
@@ -510,6 +510,52 @@ class ExchangeTestCase(InstancesTestCase):
             self.round(clara)
         self.assertEqual(
             self.read(clara, 'state', model='relation'), ['agreed'])
+
+    def test_pull_other_age(self):
+        "A clock that is days wrong is not followed, and stops nobody else"
+        clara = self.create('clara')
+        self.meet(self.anne, clara)
+        self.meet(self.bruno, clara)
+        for days in [-25000, 3]:
+            self.skew = dt.timedelta(days=days)
+            self.calls.clear()
+            courier.fetch_mailboxes('clara')
+            self.assertEqual(
+                [c[0] for c in self.calls], ['anne', 'bruno'], days)
+
+    def test_clock(self):
+        "A clock that is none is not followed"
+        for date in [
+                None, '', "yesterday", "Fri, 01 Jan 1960 00:00:00 GMT",
+                "Fri, 01 Jan 2060 00:00:00 -0000",
+                f"Fri, 01 Jan 2060 00:00:00 +{'9' * 30}"]:
+            response = client.Response(401, {'Date': date}, b'')
+            self.assertIsNone(courier._clock(response), date)
+
+    def test_pull_strange(self):
+        "What fails in a way that nobody thought of stops nothing else"
+        clara = self.create('clara')
+        self.meet(self.anne, clara)
+        self.meet(self.bruno, clara)
+        for instance in [self.anne, self.anne, self.bruno]:
+            self.propose(instance, clara)
+        receive, failed = reception.receive, []
+
+        def fail(database, data, jws):
+            if not failed:
+                failed.append(data)
+                raise KeyError("strange")
+            return receive(database, data, jws)
+        with patch.object(reception, 'receive', fail), \
+                self.assertLogs('cooperative_edi.courier', 'CRITICAL'):
+            self.assertEqual(courier.fetch_mailboxes('clara'), 2)
+        self.calls.clear()
+        with patch.object(courier, 'parse_answer', lambda data: None), \
+                self.assertLogs('cooperative_edi.courier', 'CRITICAL'):
+            courier.fetch_mailboxes('clara')
+        self.assertEqual([c[0] for c in self.calls], ['anne', 'bruno'])
+        # They are left alone for a time
+        self.assertFalse(clara.do(clara.get('peer').to_fetch_from))
 
     def test_pull_refused(self):
         "What is refused does not hold up what follows"

@@ -12,7 +12,7 @@ from trytond.protocols.wrappers import HTTPStatus
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
-from cooperative_edi import client, monitor
+from cooperative_edi import client, courier, monitor
 from cooperative_edi.client import ClientError, Response
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
@@ -625,6 +625,37 @@ class MonitorTestCase(RouteTestCase):
         message = self.message(id_)
         self.assertTrue(message.submission_record and message.delivery_record)
         self.assertEqual(len(self.alarms()), count + 1)
+
+    def test_strange_proof(self):
+        "Test a proof that fails strangely is put off, and stops no other"
+        Message = Pool(self.db_name).get('cooperative.edi.message')
+
+        def due(ids):
+            Message.write(Message.browse(ids), {
+                    'proof_at': naive(now()) - dt.timedelta(hours=1)})
+        ancient = Response(
+            401, {'Date': 'Fri, 01 Jan 1960 00:00:00 GMT'}, b'{}')
+
+        def strange(*args):
+            raise KeyError("strange")
+        for answer, name in [
+                (ancient, 'keep_records'),
+                (Response(404, {}, b''), '_check_promise'),
+                (Response(200, {}, b'{}'), 'keep_records')]:
+            ids = [self.send(), self.send()]
+            self.transact(due, ids)
+            asked = []
+
+            def request(method, url, data=None, headers=None):
+                asked.append(url)
+                return answer
+            with patch.object(client, 'request', request), \
+                    patch.object(Message, name, strange), \
+                    self.assertLogs('cooperative_edi.courier'):
+                courier.fetch_records(self.db_name)
+            with self.subTest(answer.status, name=name):
+                self.assertEqual(len(set(asked)), 2)
+                self.assertFalse(self.transact(Message.to_prove))
 
     def promise(self, **values):
         "Have the trust party promise what was sent; return the message"
