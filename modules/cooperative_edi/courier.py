@@ -310,10 +310,14 @@ def fetch_mailboxes(database):
     Peer = Pool(database).get('cooperative.edi.peer')
     count = 0
     for id_ in transact(database, Peer.to_fetch_from, readonly=True):
+        end = time.monotonic() + LANE
         try:
             for name in _waiting_at(database, id_):
                 if _fetch(database, id_, name):
                     count += 1
+                if time.monotonic() > end:
+                    # The rest is for another round
+                    break
         except client.Refused as exception:
             logger.warning("mailbox: %s", exception)
         except client.ClientError as exception:

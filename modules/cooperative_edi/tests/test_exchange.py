@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import format_datetime
 from unittest.mock import patch
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import trytond.config as config
 from trytond import backend
@@ -26,7 +27,7 @@ from cooperative_edi import client, courier, reception
 from cooperative_edi.exceptions import DocumentHeld, DocumentParked
 from cooperative_edi.http import Problem
 from cooperative_edi.transaction import transact
-from trycoton.protocol import signature
+from trycoton.protocol import canonical, signature
 from trycoton.protocol.receipt import Receipt
 
 from .copies import copy
@@ -556,6 +557,32 @@ class ExchangeTestCase(InstancesTestCase):
         self.assertEqual([c[0] for c in self.calls], ['anne', 'bruno'])
         # They are left alone for a time
         self.assertFalse(clara.do(clara.get('peer').to_fetch_from))
+
+    def test_pull_endless(self):
+        "A mailbox without end holds up nobody else"
+        clara = self.create('clara')
+        self.meet(self.anne, clara)
+        self.meet(self.bruno, clara)
+        self.propose(self.bruno, clara)
+        asked = []
+
+        def request(method, url, data=None, headers=None):
+            if '//anne/' not in url:
+                return self.request(method, url, data, headers)
+            asked.append(url)
+            names = [str(uuid4()) for _ in range(100)]
+            return client.Response(
+                200 if len(asked) < 500 else 404, {},
+                canonical.dump({'messages': names}))
+        with patch.object(client, 'request', request), \
+                patch.object(reception, 'receive') as receive, \
+                patch.object(courier, 'LANE', 0.1), \
+                patch.object(courier.logger, 'warning'):
+            receive.side_effect = Problem.malformed(ValueError("strange"))
+            courier.fetch_mailboxes('clara')
+        self.assertTrue(2 < len(asked) < 500, len(asked))
+        self.assertIn(
+            ('bruno', 'GET', '/bruno/cooperative/edi/mailbox'), self.calls)
 
     def test_pull_refused(self):
         "What is refused does not hold up what follows"
