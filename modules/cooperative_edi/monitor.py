@@ -567,6 +567,8 @@ class Message(metaclass=PoolMeta):
 
     def _check_record(self, event, record):
         super()._check_record(event, record)
+        if _note_of(record.inclusion.checkpoint).size > MAX_SIZE:
+            raise Rejected("the log is too large")
         if event == entry.DELIVERY:
             if self.direction == 'out':
                 self._check_receipt(record.event)

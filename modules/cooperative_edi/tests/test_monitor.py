@@ -657,6 +657,27 @@ class MonitorTestCase(RouteTestCase):
                 self.assertEqual(len(set(asked)), 2)
                 self.assertFalse(self.transact(Message.to_prove))
 
+    def test_large_log(self):
+        "Test a record at an index that no log reaches is a wrong one"
+        id_ = self.send()
+        message = self.message(id_)
+        record = self.log.record(message, 'consignment', None)
+        root = merkle.leaf_hash(entry.commitment(
+                bytes(32), canonical.decode(record['evidence'])))
+        hashes = (bytes(32),) * 40
+        for sibling in hashes:
+            root = merkle.node_hash(sibling, root)
+        note = Checkpoint(SIGNER.name, 2 ** 40, root).sign(SIGNER)
+        record['proof'] = Proof(
+            2 ** 40 - 1, hashes, note).to_bytes().decode()
+        self.prove(id_, {'consignment': record})
+        (kind, _, files), = self.alarms()
+        self.assertEqual(kind, 'record')
+        self.assertEqual(files['consignment.json'], canonical.dump(record))
+        Event = Pool(self.db_name).get('cooperative.edi.message.event')
+        self.assertFalse(self.transact(
+                Event.search, [('message', '=', id_)]))
+
     def promise(self, **values):
         "Have the trust party promise what was sent; return the message"
         id_ = self.send()
