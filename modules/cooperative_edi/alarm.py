@@ -206,6 +206,19 @@ class Alarm(Workflow, ModelSQL, ModelView):
         return bool(cls._open([kind], peer))
 
     @classmethod
+    def add_evidence(cls, kind, peer, files):
+        "Keep with the open alarm of the peer the files that it lacks"
+        pool = Pool()
+        Evidence = pool.get('cooperative.edi.alarm.evidence')
+        alarm = cls._open([kind], peer)[0]
+        known = {bytes(e.data) for e in alarm.evidence}
+        files = [(n, d) for n, d in files if d not in known]
+        Evidence.create([
+                {'alarm': alarm, 'name': f'{number}-{name}', 'data': data}
+                for number, (name, data) in enumerate(
+                    files, len(alarm.evidence) + 1)])
+
+    @classmethod
     def _open(cls, kinds, peer):
         return cls.search([
                 ('kind', 'in', kinds),

@@ -297,6 +297,9 @@ class Peer(metaclass=PoolMeta):
         Checkpoint = pool.get('cooperative.edi.checkpoint')
         if Alarm.is_open(finding.kind, self):
             # It goes on: one alarm is enough until somebody took note
+            if finding.kind == 'split' and finding.seen:
+                # Its note is not compared again, and kept nowhere else
+                Alarm.add_evidence('split', self, finding.files)
             return
         messages = [c.message for c in Checkpoint.search(
                 [('id', '=', finding.seen)])]

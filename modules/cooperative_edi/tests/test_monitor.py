@@ -379,6 +379,26 @@ class MonitorTestCase(RouteTestCase):
                 self.assertFalse(self.to_check())
                 self.forget_alarms()
 
+    def test_many_stories(self):
+        "Test what partners were shown is kept with the alarm that is open"
+        self.log.grow(20)
+        self.monitor()
+        forks = [
+            Log(letter, b'z').grow(7).note() for letter in [b'p', b'q', b'r']]
+        for note in [*forks, forks[1]]:
+            self.post(checkpoint=note)
+            self.monitor()
+        self.assertFalse(self.to_check())
+        (_, _, files), = self.alarms()
+        self.assertEqual(list(files), [
+                'known.txt', 'other.txt', 'contradiction.json',
+                '4-other.txt', '5-contradiction.json',
+                '6-other.txt', '7-contradiction.json'])
+        self.assertEqual(
+            [files[n] for n in ['other.txt', '4-other.txt', '6-other.txt']],
+            forks)
+        Contradiction.parse(files['7-contradiction.json']).verify(SIGNER)
+
     def test_same_past(self):
         "Test old checkpoints, again and again, raise no alarm"
         self.log.grow(300)
