@@ -2,6 +2,7 @@
 # this repository contains the full copyright notices and license terms.
 """What the logs of the trust parties hold of our acts, and to ask them"""
 import datetime as dt
+import logging
 from functools import partial
 
 from sql import Literal, Null, Union
@@ -17,12 +18,16 @@ from trycoton.protocol import canonical, merkle, tile
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.entry import DELIVERY, SUBMISSION, Record
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
+from trycoton.protocol.record import UUID, Choice, Integer
 
 from . import client, courier
 from .event import EVENTS
 from .identity import now
+from .monitor import MAX_SIZE
 from .peer import naive
 from .transaction import hold, transact
+
+logger = logging.getLogger(__name__)
 
 # Where a message keeps the record of each event
 RECORDS = {
@@ -57,6 +62,9 @@ SHARDS = len(RECORDS) + 1
 LATE = dt.timedelta(hours=1)
 PAGES_MAX = 100000
 FILE_MAX = 512 * 1024 * 1024
+# What is listed of an act
+INDEX = Integer()
+EVENT = Choice(*dict(ACTS))
 
 
 class Message(metaclass=PoolMeta):
@@ -392,7 +400,12 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
     def attend(cls, database):
         "Do what was asked"
         for id_ in transact(database, cls._asked, readonly=True):
-            cls._attend(database, id_)
+            try:
+                cls._attend(database, id_)
+            except Exception:
+                # It is asked again when somebody wants it
+                logger.critical("journal request %s", id_, exc_info=True)
+                courier._attempt(transact, database, cls._give_up, id_)
 
     @classmethod
     def _asked(cls):
@@ -424,16 +437,28 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
         request = hold(cls(id_))
         if request.state != 'asked':
             return
-        company = request.trust_party.company
-        language = company.party.lang
-        with Transaction().set_context(
-                company=company.id,
-                language=language.code if language else None):
+        with request._in_company():
             request = cls(id_)
             try:
                 getattr(request, f'_keep_{request.task}')(result)
             except ProtocolError as exception:
                 cls._end(id_, 'wrong', str(exception))
+
+    def _in_company(self):
+        "Set the context of the company"
+        company = self.trust_party.company
+        language = company.party.lang
+        return Transaction().set_context(
+            company=company.id, language=language.code if language else None)
+
+    @classmethod
+    def _give_up(cls, id_):
+        "Say that something else went wrong than what the answer tells"
+        request = cls(id_)
+        with request._in_company():
+            cls._end(id_, 'failed', gettext(
+                    'cooperative_edi.msg_journal_failed',
+                    trust_party=request.trust_party.rec_name))
 
     @classmethod
     def _end(cls, id_, state, report):
@@ -559,11 +584,7 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
         entries = {}
         for page in _pages(database, trust_party, '/trust/entries'):
             for entry in _list(page, 'entries'):
-                if not isinstance(entry, dict) or (
-                        type(entry.get('index')) is not int):
-                    raise Malformed("Not the entries of a log.")
-                key = entry.get('message'), entry.get('event')
-                entries[tuple(map(str, key))] = entry
+                entries[_key(entry)] = entry
         return proved, entries
 
     @classmethod
@@ -609,7 +630,7 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
                     key, messages, index, listed)
         to_prove = set()
         for key, entry in entries.items():
-            if key[1] in dict(ACTS) and key not in proved:
+            if key not in proved:
                 kind = self._kind(entry, key, messages, entries)
                 if kind == 'unproved':
                     to_prove.add(messages[key[0]])
@@ -688,6 +709,15 @@ def _pages(database, trust_party, path):
             raise Malformed("The pages do not end.")
         after = next_
     raise Malformed("There are too many pages.")
+
+
+def _key(entry):
+    "Return the UUID and event of an entry as it is listed"
+    if not isinstance(entry, dict):
+        raise Malformed("Not the entries of a log.")
+    if INDEX.load(entry.get('index')) >= MAX_SIZE:
+        raise Malformed("The log is too large.")
+    return UUID.load(entry.get('message')), EVENT.load(entry.get('event'))
 
 
 def _list(page, name):

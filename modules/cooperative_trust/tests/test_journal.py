@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 from unittest.mock import patch
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
@@ -449,6 +450,43 @@ class JournalTestCase(RouteTestCase):
         self.do(remember, id_, values)
         self.assertEqual(state, 'wrong')
         self.assertIn(('unrecorded', uuid, 'submission'), findings)
+
+    def test_compare_strange(self):
+        "Test what is listed that is no act is refused"
+        entry = {
+            'index': 1, 'message': str(uuid4()), 'event': 'submission',
+            'sender': US}
+        for name, value in [
+                ('message', ''), ('message', None), ('message', [US]),
+                ('event', ''), ('event', 'invented'), ('event', None),
+                ('index', -1), ('index', True), ('index', 2 ** 40)]:
+            with self.subTest(name, value=value):
+                self.answers['entries'] = lambda _: canonical.dump({
+                        'entries': [{**entry, name: value}],
+                        'next': None})
+                state, report, findings, _ = self.ask('compare')
+                self.assertEqual((state, findings), ('wrong', []), report)
+
+    def test_strange(self):
+        "Test a request that fails strangely ends, and holds up no other"
+        uuid = self.act()
+        Request = Pool(self.db_name).get('cooperative.edi.journal.request')
+        for name, error in [
+                ('_fetch_compare', KeyError("odd")),
+                ('_fetch_compare', client.ClientError("odd", "\ud800")),
+                ('_keep_compare', KeyError("odd"))]:
+            ids = self.do(lambda: [r.id for r in Request.ask([
+                            Request(trust_party=self.trust_party, task=task)
+                            for task in ['compare', 'export']])])
+            with patch.object(Request, name, side_effect=error), \
+                    self.assertLogs('cooperative_edi.journal', 'CRITICAL'):
+                self.exchange()
+            (state, report), (other, _) = self.do(lambda: [
+                    (r.state, r.report) for r in Request.browse(ids)])
+            with self.subTest(name, error=error):
+                self.assertEqual((state, other), ('failed', 'right'))
+                self.assertIn("in its log", report)
+        self.assertEqual(self.ask('verify', uuid)[0], 'right')
 
     def test_pages(self):
         "Test pages that do not end, or are none, are refused"
