@@ -3,6 +3,7 @@
 """What the logs of the trust parties hold of our acts, and to ask them"""
 import datetime as dt
 import logging
+import time
 from functools import partial
 
 from sql import Literal, Null, Union
@@ -61,7 +62,10 @@ SHARDS = len(RECORDS) + 1
 # A log that is honest is late by minutes at most
 LATE = dt.timedelta(hours=1)
 PAGES_MAX = 100000
-FILE_MAX = 512 * 1024 * 1024
+# How long the pages are together: what is listed takes more in memory
+LIST_MAX, FILE_MAX = 64 * 1024 * 1024, 512 * 1024 * 1024
+# How many seconds the courier reads them at most
+PAGES_LAST = 10 * 60
 # What is listed of an act
 INDEX = Integer()
 EVENT = Choice(*dict(ACTS))
@@ -582,9 +586,9 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
         before, and the entries that the trust party lists of us, likewise"""
         proved = transact(database, cls._proved, trust_party, readonly=True)
         entries = {}
-        for page in _pages(database, trust_party, '/trust/entries'):
-            for entry in _list(page, 'entries'):
-                entries[_key(entry)] = entry
+        for page in _pages(
+                database, trust_party, '/trust/entries', 'entries', LIST_MAX):
+            entries.update((_key(e), e) for e in page['entries'])
         return proved, entries
 
     @classmethod
@@ -671,12 +675,10 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
     @classmethod
     def _fetch_export(cls, database, trust_party, _):
         "Return the bytes of all that the trust party holds about us"
-        held, messages, size = {}, [], 0
-        for page in _pages(database, trust_party, '/trust/held'):
-            size += len(canonical.dump(page))
-            if size > FILE_MAX:
-                raise Malformed("What is held is too large.")
-            messages += _list(page, 'messages')
+        held, messages = {}, []
+        for page in _pages(
+                database, trust_party, '/trust/held', 'messages', FILE_MAX):
+            messages += page['messages']
             held = held or page
         held['messages'] = messages
         held.pop('next', None)
@@ -693,20 +695,28 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
                 trust_party=self.trust_party.rec_name))
 
 
-def _pages(database, trust_party, path):
-    "Give the pages that the trust party answers, one after the other"
-    after = 0
+def _pages(database, trust_party, path, name, size_max):
+    """Give the pages that the trust party answers, one after the other, each
+    with a part of the list of that name"""
+    after = size = 0
+    end = time.monotonic() + PAGES_LAST
     for _ in range(PAGES_MAX):
-        page = courier.parse_answer(courier.call(
-                database, trust_party, 'GET', f'{path}?after={after}').data)
-        if not page:
-            raise Malformed("Not a page.")
+        data = courier.call(
+            database, trust_party, 'GET', f'{path}?after={after}').data
+        size += len(data)
+        if size > size_max:
+            raise Malformed("The pages are too large.")
+        page = courier.parse_answer(data)
+        if not isinstance(page.get(name), list):
+            raise Malformed(f"The page has no {name}.")
         yield page
         next_ = page.get('next')
         if next_ is None:
             return
-        if not isinstance(next_, int) or next_ <= after:
+        if type(next_) is not int or next_ <= after or not page[name]:
             raise Malformed("The pages do not end.")
+        if time.monotonic() > end:
+            raise client.ClientError(path, "The pages take too long.")
         after = next_
     raise Malformed("There are too many pages.")
 
@@ -718,12 +728,6 @@ def _key(entry):
     if INDEX.load(entry.get('index')) >= MAX_SIZE:
         raise Malformed("The log is too large.")
     return UUID.load(entry.get('message')), EVENT.load(entry.get('event'))
-
-
-def _list(page, name):
-    if not isinstance(page.get(name), list):
-        raise Malformed(f"The page has no {name}.")
-    return page[name]
 
 
 class _Tiles(dict):

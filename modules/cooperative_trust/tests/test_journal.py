@@ -13,7 +13,7 @@ from trytond.protocols.wrappers import HTTPStatus
 from trytond.tests.test_tryton import RouteTestCase
 from trytond.transaction import Transaction
 
-from cooperative_edi import client, courier
+from cooperative_edi import client, courier, journal
 from cooperative_edi.tests.tools import create_identity
 from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, evidence, merkle
@@ -504,6 +504,38 @@ class JournalTestCase(RouteTestCase):
                 self.answers = {name: bad}
                 state, report, _, _ = self.ask(task)
                 self.assertEqual(state, 'wrong', (task, report))
+
+    def test_many_pages(self):
+        "Test pages are read until there is too much of them"
+        asked = []
+
+        def pages(count):
+            def page(_):
+                asked.append(count)
+                return canonical.dump({
+                        'entries': [{
+                                'index': len(asked), 'message': str(uuid4()),
+                                'event': 'submission', 'sender': US,
+                                } for _ in range(count)],
+                        'messages': [US] * count,
+                        'next': len(asked)})
+            return page
+        for count, name, value, expected in [
+                (0, 'PAGES_MAX', 20, ('wrong', 1)),
+                (9, 'PAGES_MAX', 20, ('wrong', 20)),
+                (9, 'LIST_MAX', 5000, ('wrong', 5)),
+                (9, 'PAGES_LAST', 0, ('failed', 1))]:
+            asked.clear()
+            self.answers['entries'] = pages(count)
+            with self.subTest(name, count=count), \
+                    patch.object(journal, name, value):
+                state, report, _, _ = self.ask('compare')
+                self.assertEqual((state, len(asked)), expected, report)
+        self.answers['held'] = pages(9)
+        asked.clear()
+        with patch.object(journal, 'FILE_MAX', 5000):
+            self.assertEqual(self.ask('export')[0], 'wrong')
+        self.assertTrue(1 < len(asked) < 9, len(asked))
 
     def test_export(self):
         "Test we get all that is held about us in a file"
