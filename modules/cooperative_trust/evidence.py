@@ -200,7 +200,7 @@ class Leaf(metaclass=PoolMeta):
                     bytes(self.nonce), bytes(self.evidence))
                 and (not self.message
                     or self.message.digest == canonical.digest(
-                        bytes(self.message.data))))
+                        bytes(self.message.alone.data))))
         except ProtocolError:
             return False
 

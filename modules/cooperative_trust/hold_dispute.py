@@ -228,7 +228,7 @@ def _identifiers(*peers):
 
 def _body(message, Body=None):
     "Return what the relayed statement says; raise ProtocolError"
-    statement = envelope.parse(bytes(message.data))
+    statement = envelope.parse(bytes(message.alone.data))
     if not isinstance(statement, envelope.Statement) or (
             statement.kind != message.kind):
         raise Rejected("It is sealed.")
