@@ -14,6 +14,7 @@ from trytond.transaction import Transaction
 from trytond.wizard import Button, StateAction, StateView, Wizard
 
 from cooperative_edi import client, courier
+from cooperative_edi.column import BigInteger
 from cooperative_edi.http import authorization
 from cooperative_edi.peer import naive
 from trycoton.protocol import signature
@@ -153,7 +154,7 @@ class Commission(ModelSQL, ModelView):
     trust_party = fields.Many2One(
         'cooperative.edi.peer', "Trust Party", required=True, readonly=True,
         ondelete='RESTRICT')
-    index = fields.Integer("Log Index", required=True, readonly=True,
+    index = BigInteger("Log Index", required=True, readonly=True,
         help="Where the log of the trust party proves the document.")
     message = fields.Char("Message", required=True, readonly=True,
         help="The UUID of the message that carried the document.")

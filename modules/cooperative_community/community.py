@@ -10,6 +10,7 @@ from trytond.pool import Pool
 from trytond.pyson import Eval, Id, If
 from trytond.transaction import Transaction
 
+from cooperative_edi.column import BigInteger
 from cooperative_edi.courier import CourierMixin
 from trycoton.protocol import canonical
 from trycoton.protocol.descriptor import Charter
@@ -66,7 +67,7 @@ class Community(CourierMixin, ModelSQL, ModelView):
     charter = fields.Text("Charter", states=_managed,
         help="The rules that the applicants accept.\n"
         "Give a changed charter another version.")
-    charter_version = fields.Integer(
+    charter_version = BigInteger(
         "Charter Version",
         domain=[
             If(Eval('role') == 'manager',

@@ -10,6 +10,7 @@ from trytond.pyson import Eval
 from trytond.wizard import Button, StateAction, StateView, Wizard
 
 from cooperative_edi import client, courier
+from cooperative_edi.column import BigInteger
 from cooperative_edi.exceptions import DescriptorError
 from trycoton.protocol import signature
 from trycoton.protocol.descriptor import Descriptor
@@ -165,7 +166,7 @@ class JoinRoles(ModelView):
     __name__ = 'cooperative.community.join.roles'
 
     charter = fields.Text("Charter", readonly=True)
-    charter_version = fields.Integer("Charter Version", readonly=True)
+    charter_version = BigInteger("Charter Version", readonly=True)
     charter_date = fields.Date("Charter Date", readonly=True)
     currency = fields.Many2One(
         'currency.currency', "Currency", readonly=True)

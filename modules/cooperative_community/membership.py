@@ -14,6 +14,7 @@ from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
+from cooperative_edi.column import BigInteger
 from cooperative_edi.courier import CourierMixin
 from cooperative_edi.exceptions import DocumentHeld
 from cooperative_edi.http import Problem
@@ -98,7 +99,7 @@ class Membership(CourierMixin, Workflow, ModelSQL, ModelView):
             ],
         states=_states,
         help="The member sees the offers made to these groups.")
-    charter_version = fields.Integer("Charter Version", readonly=True,
+    charter_version = BigInteger("Charter Version", readonly=True,
         help="The version of the charter that the member accepted.")
     charter_date = fields.Date("Charter Accepted On", readonly=True)
     applied = fields.DateTime("Applied", readonly=True)

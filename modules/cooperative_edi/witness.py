@@ -18,6 +18,7 @@ from trycoton.protocol.note import ED25519, Cosigner, Verifier
 from trycoton.protocol.signature import SigningKey
 
 from . import keystore
+from .column import BigInteger
 from .exceptions import (
     WitnessAddressError, WitnessKeyError, WitnessLogInvalid,
     WitnessModifyError)
@@ -205,14 +206,14 @@ class WitnessLog(ModelSQL, ModelView):
         help="What verifies the checkpoints of the log.\n"
         "Empty for the log of a trust party that is accepted: its own key "
         "counts.")
-    size = fields.Integer("Size", readonly=True,
+    size = BigInteger("Size", readonly=True,
         help="How many entries the log had when it was last signed here.")
     root = fields.Char("Root", readonly=True)
     note = fields.Text("Note", readonly=True, strip=False,
         help="The last checkpoint that was signed here.")
     cosignature = fields.Text("Cosignature", readonly=True, strip=False)
     time = fields.DateTime("Signed On", readonly=True)
-    claimed = fields.Integer("Claimed Size", readonly=True,
+    claimed = BigInteger("Claimed Size", readonly=True,
         states={
             'invisible': ~Eval('claimed'),
             },

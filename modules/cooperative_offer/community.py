@@ -11,6 +11,7 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from cooperative_edi import client
+from cooperative_edi.column import BigInteger
 from cooperative_edi.http import authorization
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
@@ -187,7 +188,7 @@ class OfferPage(ModelSQL, ModelView):
         'cooperative.community', "Community", required=True, readonly=True,
         ondelete='CASCADE')
     name = fields.Char("Groups", required=True, readonly=True)
-    version = fields.Integer("Version", required=True, readonly=True)
+    version = BigInteger("Version", required=True, readonly=True)
     digest = fields.Char("Digest", required=True, readonly=True)
 
     __access__ = {'community'}

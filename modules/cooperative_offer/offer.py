@@ -17,6 +17,7 @@ from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 from trytond.wizard import Button, StateAction, StateView, Wizard
 
+from cooperative_edi.column import BigInteger
 from cooperative_edi.exceptions import DocumentRefused
 from trycoton.protocol.errors import ProtocolError
 from trycoton.protocol.offer import ApprovalStatement
@@ -432,7 +433,7 @@ class OfferVersion(TermsMixin, Workflow, ModelSQL, ModelView):
     offer = fields.Many2One(
         'cooperative.offer', "Offer", required=True, readonly=True,
         ondelete='CASCADE')
-    number = fields.Integer("Version", required=True, readonly=True)
+    number = BigInteger("Version", required=True, readonly=True)
     message = fields.Many2One(
         'cooperative.edi.message', "Message", readonly=True,
         ondelete='RESTRICT',

@@ -10,6 +10,7 @@ from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
+from cooperative_edi.column import BigInteger
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from trycoton.protocol import canonical, signature
@@ -36,7 +37,7 @@ class Page(ModelSQL, ModelView):
             ('community', '=', Eval('community', -1)),
             ],
         help="Empty for the offers made to all the buyers.")
-    version = fields.Integer("Version", required=True, readonly=True)
+    version = BigInteger("Version", required=True, readonly=True)
     created = fields.DateTime("Created", required=True, readonly=True)
     expires = fields.DateTime("Expires", required=True, readonly=True)
     offers = fields.Integer("Offers", required=True, readonly=True)
