@@ -19,7 +19,7 @@ from trycoton.protocol import canonical, merkle, tile
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.entry import DELIVERY, SUBMISSION, Record
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
-from trycoton.protocol.record import UUID, Choice, Integer
+from trycoton.protocol.record import UUID, Integer, Text
 
 from . import client, courier
 from .event import EVENTS
@@ -68,7 +68,7 @@ LIST_MAX, FILE_MAX = 64 * 1024 * 1024, 512 * 1024 * 1024
 PAGES_LAST = 10 * 60
 # What is listed of an act
 INDEX = Integer()
-EVENT = Choice(*dict(ACTS))
+EVENT = Text(r'[a-z-]{1,100}')
 
 
 class Message(metaclass=PoolMeta):
@@ -634,7 +634,8 @@ class Request(courier.CourierMixin, ModelSQL, ModelView):
                     key, messages, index, listed)
         to_prove = set()
         for key, entry in entries.items():
-            if key not in proved:
+            # A newer trust party may list what is not known here
+            if key[1] in dict(ACTS) and key not in proved:
                 kind = self._kind(entry, key, messages, entries)
                 if kind == 'unproved':
                     to_prove.add(messages[key[0]])

@@ -458,7 +458,7 @@ class JournalTestCase(RouteTestCase):
             'sender': US}
         for name, value in [
                 ('message', ''), ('message', None), ('message', [US]),
-                ('event', ''), ('event', 'invented'), ('event', None),
+                ('event', ''), ('event', 'In vented'), ('event', None),
                 ('index', -1), ('index', True), ('index', 2 ** 40)]:
             with self.subTest(name, value=value):
                 self.answers['entries'] = lambda _: canonical.dump({
@@ -466,6 +466,12 @@ class JournalTestCase(RouteTestCase):
                         'next': None})
                 state, report, findings, _ = self.ask('compare')
                 self.assertEqual((state, findings), ('wrong', []), report)
+        # A newer trust party has other events
+        self.answers['entries'] = lambda _: canonical.dump({
+                'entries': [{**entry, 'event': 'handed-on'}], 'next': None})
+        state, report, findings, _ = self.ask('compare')
+        self.assertEqual(state, 'right', report)
+        self.assertNotIn('unknown', str(findings))
 
     def test_strange(self):
         "Test a request that fails strangely ends, and holds up no other"
