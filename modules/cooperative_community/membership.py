@@ -350,6 +350,7 @@ class Membership(CourierMixin, Workflow, ModelSQL, ModelView):
             application = Application.from_json(statement.body)
             if application.participant.identifier != statement.sender:
                 raise Rejected("not the application of its sender")
+            cls._check_participant(application.participant)
         except ProtocolError as exception:
             raise Problem.malformed(exception) from exception
         try:
@@ -359,6 +360,14 @@ class Membership(CourierMixin, Workflow, ModelSQL, ModelView):
         except ProtocolError as exception:
             raise Problem.signature(exception) from exception
         return statement, application
+
+    @classmethod
+    def _check_participant(cls, participant):
+        "Raise Rejected for what only a community may say of somebody"
+        if participant.kind != 'participant':
+            raise Rejected("only a participant may apply")
+        if participant.log or participant.witness:
+            raise Rejected("an applicant has no key of a log or witness")
 
     @classmethod
     def _addressee(cls, statement):

@@ -62,7 +62,7 @@ class Peer(metaclass=PoolMeta):
             trust_parties=tuple((self.trust_parties or '').split()),
             direct=bool(self.direct),
             legal=self.party.edi_legal(),
-            log=self.log_key or None)
+            log=self.kind == 'trust-party' and self.log_key or None)
 
     @classmethod
     def accept_trust_party(cls, company, trust_party):

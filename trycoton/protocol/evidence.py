@@ -383,8 +383,13 @@ def policies(data):
         for p in File.parse(data).policies}
 
 
-def _named_logs(sources):
-    return {h.log for s in sources for h in _holders(s) if h.log}
+def _named_logs(sources, identifier=None):
+    """Return the vkeys of the logs of the trust parties that descriptors and
+    directories give, or of the one with the identifier"""
+    return {
+        h.log for s in sources for h in _holders(s)
+        if h.log and h.kind == 'trust-party'
+        and identifier in {None, h.identifier}}
 
 
 def _named_witnesses(directories):
@@ -704,7 +709,7 @@ class _Verification:
         the trust party before the directory that gives the keys"""
         for vkey in sorted(v.vkey for v in self.used_keys):
             sources = [s for s in self.signers
-                if any(h.log == vkey for h in _holders(s))]
+                if vkey in _named_logs([s])]
             if sources and self.used.isdisjoint(sources):
                 self._keep(max(sources, key=lambda s: (
                             isinstance(s, SignedDirectory), s.key)))
@@ -909,6 +914,7 @@ class _Verification:
             self.checks.append(Check('log', ok,
                 f"The log {log.name} is " + (
                     "trusted" if ok else "not one that you trust")))
+        self._recorders()
         if self.policy.quorum:
             for checkpoint, signed in self.checkpoints.values():
                 ok = self.policy.is_witnessed(signed)
@@ -917,6 +923,21 @@ class _Verification:
                     f"{checkpoint.origin} " + (
                         "has" if ok else "lacks")
                     + " the quorum of witnesses"))
+
+    def _recorders(self):
+        "Look if each record is of a log of the trust party of its message"
+        trusted = list(filter(self._is_trusted, self.signers))
+        for message in self.file.messages:
+            via = message.value.via
+            named = via and _named_logs(trusted, via)
+            for record in message.records:
+                logged = self.places.get(record)
+                if named and logged and logged.log.vkey not in named:
+                    self.checks.append(Check('log', False,
+                        f"{message}: the log {logged.log.name} is not one of "
+                        f"{via}, through which it went",
+                        self.parts[message]))
+                    break
 
     def _witnessed(self):
         """Tell how many of the witnesses that the communities elected signed

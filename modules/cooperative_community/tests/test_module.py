@@ -26,10 +26,14 @@ from cooperative_edi.tests.views import ViewsTestMixin
 from cooperative_edi.transaction import hold
 from trycoton.protocol import commission, directory, envelope, signature
 from trycoton.protocol.errors import Rejected
+from trycoton.protocol.note import NoteSigner
 
 from .tools import (
     COMMUNITY, MEMBER, OTHER, TRUST_PARTY, Response, applied, configure,
     create_actor, create_community, deliver, identity_of, join, sent)
+
+LOG = NoteSigner(
+    'log.example', signature.SigningKey.from_bytes(bytes([7]) * 32)).vkey
 
 
 class CooperativeCommunityTestCase(
@@ -278,6 +282,24 @@ class CooperativeCommunityTestCase(
         self.assertTrue(own.start_date)
 
     @with_transaction()
+    def test_log(self):
+        "Test the directory names the logs of trust parties, and no others"
+        pool = Pool()
+        Directory = pool.get('cooperative.community.directory')
+        self.setUpActors()
+        _, membership = self.join()
+        trust_party, = self.community.trust_parties
+        for peer in [membership.peer, trust_party]:
+            peer.log_key = LOG
+            peer.save()
+        with set_company(self.manager):
+            self.community.publish([self.community])
+        content = Directory.last(self.community).content
+        self.assertEqual(
+            [p.identifier for p in content.participants if p.log],
+            [TRUST_PARTY])
+
+    @with_transaction()
     def test_receive(self):
         "Test what is answered to applications"
         pool = Pool()
@@ -303,6 +325,10 @@ class CooperativeCommunityTestCase(
                 changed.to_bytes(),
                 identity.sign(changed.to_bytes(), signature.APPLICATION))
 
+        def claim(**values):
+            participant = envelope.parse(data).body['participant']
+            return change(participant={**participant, **values})
+
         charter = {'version': 2, 'digest': '0' * 64}
         for name, status, request in [
                 ('bytes', 422, (b'{}', jws)),
@@ -320,6 +346,11 @@ class CooperativeCommunityTestCase(
                 ('trust party', 422, change(relation={
                             'relation': str(uuid.uuid4()),
                             'trust_party': OTHER})),
+                ('trust party itself', 422, claim(kind='trust-party')),
+                ('community', 422, claim(kind='community')),
+                ('log', 422, claim(log=LOG)),
+                ('not a log', 422, claim(log='x+00000000+AAAA')),
+                ('witness', 422, claim(witness=LOG)),
                 ]:
             with self.subTest(name):
                 with self.assertRaises(Problem) as cm:

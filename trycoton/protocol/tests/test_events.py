@@ -311,7 +311,7 @@ class EventTestCase(unittest.TestCase):
                     identifier=i, name=i,
                     keys=told.publish(i, **(
                             {'revoked': revoked} if i == BUYER else {})),
-                    log=told.log.signer.vkey if i == TRUST else None)
+                    **told.keep(i))
                 for i in told.keys], **values)
 
     def test_stolen_key(self):

@@ -111,6 +111,13 @@ class World:
         return SignedDescriptor(data=data, signature=signature.sign(
                 data, signature.DESCRIPTOR, self.keys[identifier]))
 
+    def keep(self, identifier, log=None):
+        "Return what a directory says of who keeps a log, the trust party"
+        if identifier != TRUST:
+            return {}
+        return {
+            'kind': 'trust-party', 'log': (log or self.log).signer.vkey}
+
     def direct(self, time, logged=True, revoked=(), **values):
         "Publish a version of the directory"
         previous = self.directories and self.directories[-1].value
@@ -124,7 +131,7 @@ class World:
                         identifier=i, name=i,
                         keys=self.publish(i, revoked=(
                                 time if i in revoked else None)),
-                        log=self.log.signer.vkey if i == TRUST else None)
+                        **self.keep(i))
                     for i in self.keys],
                 **values}).to_bytes()
         proof = None

@@ -12,7 +12,7 @@ from trycoton.protocol.note import Cosigner
 from trycoton.protocol.policy import Policy
 
 from .test_evidence import (
-    BUYER, COMMUNITY, NOW, SELLER, TRUST, World, key, minutes)
+    BUYER, COMMUNITY, NOW, SELLER, World, key, minutes)
 
 
 class EvidenceWitnessTestCase(unittest.TestCase):
@@ -27,8 +27,7 @@ class EvidenceWitnessTestCase(unittest.TestCase):
         self.world.direct(time, quorum=2, participants=[
                 Participant(
                     identifier=i, name=i, keys=self.world.publish(i),
-                    kind='trust-party' if i == TRUST else 'participant',
-                    log=self.world.log.signer.vkey if i == TRUST else None)
+                    **self.world.keep(i))
                 for i in self.world.keys] + [
                 Participant(
                     identifier=f'{COMMUNITY}_{i}', name=f'W{i}',
