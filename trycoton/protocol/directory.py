@@ -7,6 +7,7 @@ from functools import cached_property
 
 from . import witness
 from .errors import Malformed, Rejected
+from .note import ED25519, Verifier
 from .record import (
     COUNTRY, DIGEST, ENDPOINT, FLAG, IDENTIFIER, KEY, TEXT, TIME, VKEY, Choice,
     Integer, Many, Nested, Optional, Record, Text, member)
@@ -38,12 +39,16 @@ PUBLISHED_KEYS = Many(Nested(PublishedKey))
 
 @dataclass(frozen=True)
 class KeyHolder(Record):
-    "A record with the keys of somebody, each once"
+    "A record with the keys of somebody, each once, and of the log kept"
+    log = None
 
     def __post_init__(self):
         super().__post_init__()
         if len({k.key.kid for k in self.keys}) != len(self.keys):
             raise Malformed("A key is published twice.")
+        if self.log is not None and (
+                Verifier.from_vkey(self.log).algorithm != ED25519):
+            raise Malformed("Not the key of a log.")
 
     def public_keys(self, at=None):
         "Return the signing keys that are valid, by their id"

@@ -3,10 +3,12 @@
 "What a member, an exporter or a trust party might make of an evidence file"
 import unittest
 
+from trycoton.protocol.descriptor import Descriptor, TrustParty
 from trycoton.protocol.directory import Participant
 from trycoton.protocol.entry import FAILURE, SUBMISSION
+from trycoton.protocol.errors import Malformed
 from trycoton.protocol.evidence import UNESTABLISHED, VERIFIED, verify
-from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.note import Cosigner, NoteSigner
 from trycoton.protocol.policy import Policy
 
 from .test_events import tell
@@ -68,6 +70,21 @@ class EvidenceAttackTestCase(unittest.TestCase):
         self.assertStatus(
             self.build(), UNESTABLISHED, other.signer.vkey,
             text=f"other.example is not one of {TRUST}, through which")
+
+    def test_no_log(self):
+        "Test what is not the key of a log is not published as such"
+        witness = Cosigner('witness.example', key(7))
+        named = {'identifier': OTHER, 'name': OTHER}
+        described = {
+            **named, 'kind': 'trust-party', 'endpoint': None,
+            'keys': self.world.publish(TRUST), 'created': NOW}
+        for log in ['x+00000000+AAAA', witness.vkey]:
+            for Holder, values in [
+                    (Participant, named), (TrustParty, named),
+                    (Descriptor, described)]:
+                with self.subTest(log=log, holder=Holder), \
+                        self.assertRaises(Malformed):
+                    Holder(log=log, **values)
 
     def test_log_of_successor(self):
         "Test a trust party may have had several logs"

@@ -11,8 +11,7 @@ from trycoton.protocol.evidence import (
 from trycoton.protocol.note import Cosigner
 from trycoton.protocol.policy import Policy
 
-from .test_evidence import (
-    BUYER, COMMUNITY, NOW, SELLER, World, key, minutes)
+from .test_evidence import BUYER, COMMUNITY, NOW, SELLER, World, key, minutes
 
 
 class EvidenceWitnessTestCase(unittest.TestCase):

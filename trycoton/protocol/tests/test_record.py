@@ -14,7 +14,7 @@ from trycoton.protocol.directory import (
     Directory, Legal, Participant, PublishedKey, default_quorum, least_quorum)
 from trycoton.protocol.errors import (
     Malformed, ProtocolError, Rejected, UnknownKey)
-from trycoton.protocol.note import Cosigner
+from trycoton.protocol.note import Cosigner, NoteSigner
 from trycoton.protocol.offer import Approval, ApprovalStatement, Page
 from trycoton.protocol.receipt import Receipt
 from trycoton.protocol.signature import SigningKey
@@ -25,7 +25,7 @@ from .sample import (
     PUBLISHED, SELLER, TIME, TRUST)
 
 DAY = dt.timedelta(days=1)
-VKEY = 'log.example+0123abcd+AQID'
+VKEY = NoteSigner('log.example', KEY).vkey
 LEGAL = Legal(
     siren='732829320', vat='FR44732829320', street="1 rue d'\u00c9t\u00e9",
     postal_code='38000', city='Grenoble', country='FR')
@@ -232,6 +232,7 @@ class RecordTestCase(unittest.TestCase):
                 (participant, {'direct': 1}),
                 (participant, {'legal': {'siren': '732829320'}}),
                 (participant, {'log': 'key'}),
+                (participant, {'log': 'x+00000000+AAAA'}),
                 (directory, {'version': 0}),
                 (directory, {'version': 1}),
                 (directory, {'previous': None}),
