@@ -565,9 +565,12 @@ class _Verification:
                 if value.created > moment.time + SKEW:
                     raise Rejected("It is dated after its record.")
         if value.checkpoint is not None:
+            shown = self._open(value.checkpoint)
             with self.check(
-                    'checkpoint', f"{message}: checkpoint in it", part):
-                self._checkpoint(value.checkpoint)
+                    'checkpoint', f"{message}: checkpoint in it" + (
+                        "" if shown else ", which establishes nothing: no "
+                        "log of the file signed it"), part):
+                self._acknowledge(shown)
 
     def _content(self, message, part):
         "Check that what is shown of a sealed message is what was signed"
@@ -618,25 +621,21 @@ class _Verification:
         self._verify(
             signed, Answer.typ, value.receiver,
             moment or _Moment(answer.time))
-        self._acknowledge(answer.checkpoint)
+        self._acknowledge(self._open(answer.checkpoint or b''))
         return answer.time
 
-    def _acknowledge(self, data):
-        "Look if the receiver was shown another log than the file shows"
+    def _open(self, data):
+        "Return the Checkpoint that a message or answer shows, or None"
         try:
-            checkpoint = Checkpoint.open(data or b'', self.verifiers)
+            return Checkpoint.open(data, self.verifiers)
         except ProtocolError:
-            # The sender must not lose its evidence by what it did not write
+            # Nobody must lose its evidence by what another one wrote
             return
-        self._see(checkpoint.origin, {(0, checkpoint.size): checkpoint.root})
 
-    def _checkpoint(self, data):
-        "Look if the sender was shown another log than the file shows"
-        note = Note.parse(data)
-        checkpoint = Checkpoint.parse(note.text)
-        if checkpoint.logs(note.verify(self.verifiers)):
-            self._see(
-                checkpoint.origin, {(0, checkpoint.size): checkpoint.root})
+    def _acknowledge(self, shown):
+        "Look if its signer was shown another log than the file shows"
+        if shown:
+            self._see(shown.origin, {(0, shown.size): shown.root})
 
     def _verify(self, signed, typ, identifier, moment):
         kid = signature.kid_of(signed.signature, typ)

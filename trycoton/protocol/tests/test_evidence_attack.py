@@ -2,18 +2,20 @@
 # this repository contains the full copyright notices and license terms.
 "What a member, an exporter or a trust party might make of an evidence file"
 import unittest
+from dataclasses import replace
 
+from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.descriptor import Descriptor, TrustParty
 from trycoton.protocol.directory import Participant
 from trycoton.protocol.entry import FAILURE, SUBMISSION
 from trycoton.protocol.errors import Malformed
 from trycoton.protocol.evidence import UNESTABLISHED, VERIFIED, verify
-from trycoton.protocol.note import Cosigner, NoteSigner
+from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.policy import Policy
 
 from .test_events import tell
 from .test_evidence import (
-    BUYER, COMMUNITY, NOW, OTHER, TRUST, Log, World, key, minutes)
+    BUYER, COMMUNITY, NOW, OTHER, SELLER, TRUST, Log, World, key, minutes)
 
 
 class EvidenceAttackTestCase(unittest.TestCase):
@@ -44,6 +46,33 @@ class EvidenceAttackTestCase(unittest.TestCase):
                         'identifier': i, 'name': i, 'keys': world.publish(i),
                         **world.keep(i), **changed.get(i, {})})
                 for i in world.keys])
+
+    def tell(self, data):
+        "Return all that is checked, in words"
+        return '\n'.join(c.text for c in verify(data).checks)
+
+    # Messages
+
+    def test_checkpoint_in_message(self):
+        "Test a sender does not spoil its message by its checkpoint"
+        signer = self.world.log.signer
+        signed = Note.parse(Checkpoint('log.example', 3, bytes(32)).sign(
+                signer))
+        signature, = signed.signatures
+        false = replace(signature, data=bytes(64))
+        for checkpoint in [
+                b'garbage',
+                Note('text\n', (signature,)).to_bytes(),
+                Note(signed.text, (false,)).to_bytes()]:
+            with self.subTest(checkpoint=checkpoint):
+                self.setUp()
+                self.world.direct(NOW)
+                tell(self.world, [SUBMISSION], checkpoint=checkpoint)
+                data = self.build(SELLER)
+                self.assertStatus(data, VERIFIED)
+                self.assertIn(
+                    "checkpoint in it, which establishes nothing",
+                    self.tell(data))
 
     # Logs
 
