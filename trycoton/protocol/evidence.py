@@ -437,6 +437,7 @@ class _Verification:
         for message in file.messages:
             self._message(message)
         self._seal()
+        self._times()
         self._name_logs()
         self._sequences()
         self._chains()
@@ -535,10 +536,12 @@ class _Verification:
                 self.places[record] = logged
                 if not index:
                     moment = _Moment(event.time, logged)
+                before = message.records[index - 1].event
                 if (last and last.log == logged.log
                         and last.index >= logged.index):
-                    raise Rejected("It comes before the "
-                        f"{message.records[index - 1].event.event}.")
+                    raise Rejected(f"It comes before the {before.event}.")
+                if last and event.time + SKEW < before.time:
+                    raise Rejected(f"It is dated before the {before.event}.")
                 last = logged
                 if event.receipt is not None:
                     receipt_moment = _Moment(event.time, logged)
@@ -618,6 +621,10 @@ class _Verification:
             raise Rejected("It is about another message.")
         if Answer is Receipt and answer.status != 'stored':
             raise Rejected("It does not say that the message is stored.")
+        # Where it is recorded, the log tells when: the recipient must not
+        # spoil by its date what is proved of the delivery
+        if not moment and answer.time + SKEW < value.created:
+            raise Rejected("It is dated before the message.")
         self._verify(
             signed, Answer.typ, value.receiver,
             moment or _Moment(answer.time))
@@ -774,6 +781,31 @@ class _Verification:
         if numbers == sorted(numbers):
             return ''
         return f", recorded in the order {', '.join(map(str, numbers))}"
+
+    def _times(self):
+        "Check that time does not run backwards in a log"
+        logs = {}
+        for source, logged in self.logged.items():
+            # It may have waited for its place in the log
+            logs.setdefault(logged.log, []).append(
+                (logged.index, source.value.created, None))
+        for message in self.file.messages:
+            for record in message.records:
+                if logged := self.places.get(record):
+                    logs.setdefault(logged.log, []).append(
+                        (logged.index, record.event.time, message))
+        for log, events in logs.items():
+            self._time(log, sorted(events, key=lambda event: event[0]))
+
+    def _time(self, log, events):
+        last = None
+        for index, time, message in events:
+            if message and last and time + SKEW < last:
+                self.checks.append(Check('date', False,
+                    f"{message}: recorded {canonical.format_time(time)} at "
+                    f"{index} of {log.name}, which had come to "
+                    f"{canonical.format_time(last)}", self.parts[message]))
+            last = max(last or time, time)
 
     def _chains(self):
         pairs = {}

@@ -3,19 +3,25 @@
 "What a member, an exporter or a trust party might make of an evidence file"
 import unittest
 from dataclasses import replace
+from datetime import timedelta
 
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.descriptor import Descriptor, TrustParty
-from trycoton.protocol.directory import Participant
-from trycoton.protocol.entry import FAILURE, SUBMISSION
-from trycoton.protocol.errors import Malformed
-from trycoton.protocol.evidence import UNESTABLISHED, VERIFIED, verify
+from trycoton.protocol.directory import Participant, PublishedKey
+from trycoton.protocol.entry import DELIVERY, EXPIRED, FAILURE, SUBMISSION
+from trycoton.protocol.errors import Malformed, Rejected
+from trycoton.protocol.evidence import (
+    UNESTABLISHED, VERIFIED, SignedMessage, verify)
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.policy import Policy
 
 from .test_events import tell
 from .test_evidence import (
     BUYER, COMMUNITY, NOW, OTHER, SELLER, TRUST, Log, World, key, minutes)
+
+
+def days(number):
+    return NOW + timedelta(days=number)
 
 
 class EvidenceAttackTestCase(unittest.TestCase):
@@ -73,6 +79,93 @@ class EvidenceAttackTestCase(unittest.TestCase):
                 self.assertIn(
                     "checkpoint in it, which establishes nothing",
                     self.tell(data))
+
+    # Times
+
+    def publish(self, identifier, **values):
+        "Publish a key that was valid long before"
+        return [PublishedKey(
+                key=self.world.keys[identifier].public,
+                valid_from=days(-800), **values)]
+
+    def assertNotBuilt(self, text, exporter=SELLER):
+        with self.assertRaisesRegex(Rejected, text):
+            self.build(exporter)
+
+    def test_dated_before_submission(self):
+        "Test no event of a message is dated long before its submission"
+        for event, time, text in [
+                (FAILURE, days(-3000), "dated before the submission"),
+                (DELIVERY, days(-400), "dated before the submission"),
+                (DELIVERY, minutes(-58), None)]:
+            with self.subTest(event=event, time=time):
+                self.setUp()
+                world = self.world
+                world.publish = self.publish
+                world.direct(NOW)
+                said, jws = world.say(BUYER, SELLER, minutes(1), via=TRUST)
+                receipt = world.receive(said, minutes(2))
+                values = (
+                    [receipt.signature, receipt.data.decode()]
+                    if event == DELIVERY else [None, None, EXPIRED])
+                world.messages.append(SignedMessage(
+                        data=said.to_bytes(), signature=jws, records=[
+                            world.log.record(
+                                said, SUBMISSION, minutes(1), jws),
+                            world.log.record(said, event, time, **dict(zip(
+                                        ['signature', 'receipt', 'reason'],
+                                        values)))]))
+                if text:
+                    self.assertNotBuilt(text)
+                else:
+                    self.assertStatus(self.build(), VERIFIED)
+
+    def test_dated_before_log(self):
+        "Test nothing is recorded long before what the log held already"
+        for between in [
+                lambda: tell(
+                    self.world, [SUBMISSION], created=days(20)),
+                lambda: self.world.direct(days(20))]:
+            self.setUp()
+            self.world.publish = self.publish
+            self.world.direct(NOW)
+            between()
+            tell(self.world, [SUBMISSION], sender=SELLER, receiver=BUYER,
+                created=days(1))
+            self.assertNotBuilt("which had come to 2026-09-21T12:00:00Z")
+
+    def test_directory_logged_late(self):
+        "Test a directory may have waited for its place in the log"
+        world = self.world
+        tell(world, [SUBMISSION], created=days(1))
+        world.direct(NOW)
+        self.assertStatus(self.build(), VERIFIED)
+
+    def test_receipt_before_message(self):
+        "Test a receipt alone is not dated long before its message"
+        world = self.world
+        world.publish = self.publish
+        world.direct(NOW)
+        world.direct(days(5), revoked=[BUYER])
+        said, jws = world.say(BUYER, SELLER, days(10))
+        world.messages.append(SignedMessage(
+                data=said.to_bytes(), signature=jws,
+                receipt=world.receive(said, days(1))))
+        self.assertNotBuilt("It is dated before the message")
+
+    def test_recorded_receipt_before_message(self):
+        "Test a recipient does not spoil a delivery by the date it tells"
+        world = self.world
+        world.direct(NOW)
+        said, jws = world.say(BUYER, SELLER, minutes(1), via=TRUST)
+        receipt = world.receive(said, days(-400))
+        world.messages.append(SignedMessage(
+                data=said.to_bytes(), signature=jws, records=[
+                    world.log.record(said, SUBMISSION, minutes(1), jws),
+                    world.log.record(
+                        said, DELIVERY, minutes(2), receipt.signature,
+                        receipt.data.decode())]))
+        self.assertStatus(self.build(), VERIFIED)
 
     # Logs
 
