@@ -41,7 +41,8 @@ def add_arguments(parser):
     parser.add_argument(
         '--contents', metavar='FOLDER',
         help="write there what the messages say, a file for each, and the "
-        "policy that each community tells, unless the evidence is refused; "
+        "policy that each community that you trust tells, unless the "
+        "evidence is refused; "
         "what it leaves sealed is not there")
     parser.add_argument('file', metavar='FILE', help="the evidence file")
 
@@ -57,7 +58,7 @@ def run(options):
     report = kind.verify(data, policy)
     if (options.contents and kind is evidence
             and report.status != evidence.REFUSED):
-        write_contents(data, Path(options.contents))
+        write_contents(data, Path(options.contents), policy)
     output(options, {
             'file': options.file,
             'status': report.status,
@@ -77,9 +78,9 @@ def get_policy(options):
     return Policy.of(key.strip() for key in options.key)
 
 
-def write_contents(data, folder):
+def write_contents(data, folder, policy):
     """Write what the messages of the evidence say, in order, and the policies
-    that it tells; raise OSError"""
+    that the communities that the policy trusts tell; raise OSError"""
     folder.mkdir(exist_ok=True)
     for number, message in enumerate(evidence.contents(data), 1):
         document = isinstance(message, envelope.Envelope)
@@ -90,7 +91,7 @@ def write_contents(data, folder):
             f'{number:04}-{name}-{message.id}'
             f'.{"xml" if document else "json"}')
         path.write_bytes(content)
-    for community, text in evidence.policies(data).items():
+    for community, text in evidence.policies(data, policy).items():
         name = community.replace(':', '-')
         (folder / f'{name}.policy').write_bytes(text)
 

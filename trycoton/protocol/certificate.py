@@ -125,7 +125,9 @@ def read(data, policy=None):
         exporter=file.exporter, names=_names(sources),
         messages=tuple(map(_message, file.messages)),
         keys=tuple(_keys(file)), logs=file.keys,
-        policies=tuple(map(_policy, file.policies)), report=report)
+        policies=tuple(map(
+                _policy, evidence.told_policies(file, policy))),
+        report=report)
 
 
 def _policy(told):

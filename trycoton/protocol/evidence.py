@@ -375,12 +375,26 @@ def _holders(source):
     return (value, *value.trust_parties)
 
 
-def policies(data):
+def policies(data, policy=None):
     """Return the bytes of the policy that each community tells in a file, by
-    its identifier; raise ProtocolError"""
+    its identifier; raise ProtocolError
+
+    policy is the Policy of the reader, by which the descriptor of the
+    community must be established; None looks at none.
+    """
     return {
         p.community: p.text.encode('utf-8')
-        for p in File.parse(data).policies}
+        for p in told_policies(File.parse(data), policy)}
+
+
+def told_policies(file, policy=None):
+    "Return those ToldPolicy of a File, as policies does"
+    if policy is None:
+        return file.policies
+    verification = _Verification(file, policy)
+    descriptors = {d.key for d in file.descriptors
+        if verification.is_established(d)}
+    return tuple(p for p in file.policies if p.community in descriptors)
 
 
 def _named_logs(sources, identifier=None):
@@ -936,6 +950,7 @@ class _Verification:
             if check not in checked:
                 checked.add(check)
                 self.checks.append(check)
+        self._communities()
         named = _named_logs(filter(self._is_trusted, self.signers))
         for log in sorted({
                     log for checkpoint, signed in self.checkpoints.values()
@@ -954,6 +969,37 @@ class _Verification:
                     f"{checkpoint.origin} " + (
                         "has" if ok else "lacks")
                     + " the quorum of witnesses"))
+
+    def _communities(self):
+        "Look if the descriptors by which directories are read can be believed"
+        communities = {
+            s.value.community for s in self.used
+            if isinstance(s, SignedDirectory)}
+        for source in self.signers:
+            if source.key in communities:
+                ok = self.is_established(source)
+                self.checks.append(Check('signer', ok,
+                    _name(source) + (
+                        "" if ok else ": signed by a key of which nobody "
+                        "that you trust says that it is its own"),
+                    self.parts[source]))
+
+    def is_established(self, descriptor):
+        """Tell if a descriptor is signed by a trusted key, or by one that a
+        trusted directory gives to its community or is signed by"""
+        signer = self.signers.get(descriptor)
+        if not signer:
+            return False
+        keys = [
+            v.key for v in self.policy.communities
+            if v.name == descriptor.key]
+        for source in self.signers:
+            if (isinstance(source, SignedDirectory)
+                    and source.value.community == descriptor.key
+                    and self._is_trusted(source)):
+                keys.append(self.signers[source])
+                keys += source.value.keys(descriptor.key).values()
+        return signer in keys
 
     def _recorders(self):
         "Look if each record is of a log of the trust party of its message"

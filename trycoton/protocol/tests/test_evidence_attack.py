@@ -5,13 +5,14 @@ import unittest
 from dataclasses import replace
 from datetime import timedelta
 
+from trycoton.protocol import certificate, signature
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.descriptor import Descriptor, TrustParty
 from trycoton.protocol.directory import Participant, PublishedKey
 from trycoton.protocol.entry import DELIVERY, EXPIRED, FAILURE, SUBMISSION
 from trycoton.protocol.errors import Malformed, Rejected
 from trycoton.protocol.evidence import (
-    UNESTABLISHED, VERIFIED, SignedMessage, verify)
+    UNESTABLISHED, VERIFIED, SignedDescriptor, SignedMessage, policies, verify)
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.policy import Policy
 
@@ -64,11 +65,11 @@ class EvidenceAttackTestCase(unittest.TestCase):
         signer = self.world.log.signer
         signed = Note.parse(Checkpoint('log.example', 3, bytes(32)).sign(
                 signer))
-        signature, = signed.signatures
-        false = replace(signature, data=bytes(64))
+        true, = signed.signatures
+        false = replace(true, data=bytes(64))
         for checkpoint in [
                 b'garbage',
-                Note('text\n', (signature,)).to_bytes(),
+                Note('text\n', (true,)).to_bytes(),
                 Note(signed.text, (false,)).to_bytes()]:
             with self.subTest(checkpoint=checkpoint):
                 self.setUp()
@@ -166,6 +167,51 @@ class EvidenceAttackTestCase(unittest.TestCase):
                         said, DELIVERY, minutes(2), receipt.signature,
                         receipt.data.decode())]))
         self.assertStatus(self.build(), VERIFIED)
+
+    # Communities
+
+    def describe(self, *keys):
+        "Have the first of the keys sign the descriptor of the community"
+        data = Descriptor(
+            identifier=COMMUNITY, name="Community", kind='community',
+            endpoint=None, created=NOW,
+            keys=[PublishedKey(k.public, NOW) for k in keys]).to_bytes()
+        self.world.descriptor = SignedDescriptor(
+            data=data, signature=signature.sign(
+                data, signature.DESCRIPTOR, keys[0]))
+
+    def test_forged_descriptor(self):
+        "Test nobody tells the policy of a community by its own key"
+        world = self.world
+        world.direct(NOW)
+        tell(world, [SUBMISSION])
+        policy = Policy.of([world.vkey(COMMUNITY), world.log.signer.vkey])
+        self.assertIn(COMMUNITY, policies(self.build(), policy))
+        self.describe(key(99), world.keys[COMMUNITY])
+        data = self.build()
+        for trusted in [policy.communities, policy.logs]:
+            self.assertStatus(
+                data, UNESTABLISHED, *(v.vkey for v in trusted),
+                text="^Descriptor of .* nobody that you trust")
+        self.assertEqual(policies(data, policy), {})
+        self.assertEqual(certificate.read(data, policy).policies, ())
+
+    def test_changed_key(self):
+        "Test a community that changed its key"
+        world = self.world
+        old, new = world.keys[COMMUNITY], key(99)
+        parts = [Participant(
+                identifier=i, name=i, **world.keep(i), keys=(
+                    [PublishedKey(k.public, NOW) for k in [old, new]]
+                    if i == COMMUNITY else world.publish(i)))
+            for i in world.keys]
+        world.direct(NOW, participants=parts)
+        self.describe(new, old)
+        tell(world, [SUBMISSION])
+        data = self.build()
+        for trusted in [old, new]:
+            world.keys[COMMUNITY] = trusted
+            self.assertStatus(data, VERIFIED)
 
     # Logs
 
