@@ -756,6 +756,11 @@ class _Verification:
             signature.verify(
                 file.sealed, file.signature, SEAL, {kid: published.key})
             self._use(file.exporter, source, None)
+            _, last = max(
+                (f for f in found if f[0] in self.used),
+                key=lambda f: f[0].value.created)
+            if last.revoked:
+                raise Rejected(f"The key {kid} was revoked.")
 
     # How it follows
 

@@ -213,6 +213,19 @@ class EvidenceAttackTestCase(unittest.TestCase):
             world.keys[COMMUNITY] = trusted
             self.assertStatus(data, VERIFIED)
 
+    # The exporter
+
+    def test_seal_revoked(self):
+        "Test a key that the file tells to be revoked does not seal it"
+        world = self.world
+        world.direct(NOW)
+        tell(world, [SUBMISSION])
+        world.direct(minutes(5), revoked=[SELLER])
+        self.assertStatus(self.build(SELLER), VERIFIED)
+        tell(world, [SUBMISSION], receiver=TRUST, created=minutes(7))
+        self.assertNotBuilt("^Seal of .* was revoked", SELLER)
+        self.assertStatus(self.build(), VERIFIED)
+
     # Logs
 
     def test_log_of_participant(self):
