@@ -54,6 +54,8 @@ FORMAT = 'trycoton-evidence@1'
 # The seal is a statement of the exporter
 SEAL = signature.STATEMENT
 MAX_SIZE = 256 * 1024 * 1024
+# Of messages, of directories and so on
+MAX_PARTS = 10000
 # What the clocks of honest parties may differ
 SKEW = timedelta(hours=1)
 
@@ -253,6 +255,9 @@ class Contents(Record):
         super().__post_init__()
         if not self.messages:
             raise Malformed("There is no message.")
+        for name in ['messages', 'descriptors', 'directories', 'keys']:
+            if len(getattr(self, name)) > MAX_PARTS:
+                raise Malformed(f"There are too many {name}.")
 
     def seal(self, sign):
         "Return the File that sign(bytes), which gives a JWS, seals"
@@ -397,13 +402,19 @@ def told_policies(file, policy=None):
     return tuple(p for p in file.policies if p.community in descriptors)
 
 
-def _named_logs(sources, identifier=None):
-    """Return the vkeys of the logs of the trust parties that descriptors and
-    directories give, or of the one with the identifier"""
-    return {
-        h.log for s in sources for h in _holders(s)
-        if h.log and h.kind == 'trust-party'
-        and identifier in {None, h.identifier}}
+def _logs(sources):
+    """Return the vkeys of the logs of each trust party, by its identifier,
+    that descriptors and directories give"""
+    logs = {}
+    for source in sources:
+        for holder in _holders(source):
+            if holder.log and holder.kind == 'trust-party':
+                logs.setdefault(holder.identifier, set()).add(holder.log)
+    return logs
+
+
+def _named_logs(sources):
+    return set().union(*_logs(sources).values())
 
 
 def _named_witnesses(directories):
@@ -688,30 +699,45 @@ class _Verification:
         if not found:
             raise UnknownKey(
                 f"The key {kid} is not given as one of {identifier}.")
+        last = self._last_versions(moment)
         found = [
-            f for f in found if not self._is_replaced(f[0], moment)]
+            (source, published) for source, published in found
+            if isinstance(source, SignedDescriptor)
+            or source.value.version >= last.get(source.value.community, 0)]
         if not found:
             raise Rejected(f"The key {kid} was withdrawn.")
         return max(found, key=rank)
 
-    def _is_replaced(self, source, moment):
-        "Tell if a later directory was there when something was signed"
-        if not isinstance(source, SignedDirectory):
-            return False
-        community, version = source.key
-        return any(
-            isinstance(other, SignedDirectory)
-            and other.value.community == community
-            and other.value.version > version
-            and self._is_before(other, moment, skew=timedelta())
-            for other in self.signers)
+    def _last_versions(self, moment):
+        """Return the version of the directory of each community that was
+        there when something was signed"""
+        last = {}
+        for source in self.signers:
+            if (isinstance(source, SignedDirectory)
+                    and self._is_before(source, moment, skew=timedelta())):
+                community, version = source.key
+                last[community] = max(version, last.get(community, 0))
+        return last
 
     def _published(self, identifier, kid):
-        return [
-            (source, published)
-            for source in self.signers
-            for holder in _holders(source) if holder.identifier == identifier
-            for published in holder.keys if published.key.kid == kid]
+        return self.published.get((identifier, kid), [])
+
+    @cached_property
+    def published(self):
+        "The sources that give each key, by identifier and kid"
+        published = {}
+        for source in self.signers:
+            for holder in _holders(source):
+                for key in holder.keys:
+                    published.setdefault(
+                        (holder.identifier, key.key.kid), []).append(
+                            (source, key))
+        return published
+
+    @cached_property
+    def named(self):
+        "The vkeys of the logs that each source names"
+        return {s: _named_logs([s]) for s in self.signers}
 
     def _use(self, identifier, source, moment):
         self.needs.append((identifier, source, moment))
@@ -729,7 +755,7 @@ class _Verification:
         the trust party before the directory that gives the keys"""
         for vkey in sorted(v.vkey for v in self.used_keys):
             sources = [s for s in self.signers
-                if vkey in _named_logs([s])]
+                if vkey in self.named[s]]
             if sources and self.used.isdisjoint(sources):
                 self._keep(max(sources, key=lambda s: (
                             isinstance(s, SignedDirectory), s.key)))
@@ -768,10 +794,12 @@ class _Verification:
         pairs = {}
         for message in self.file.messages:
             value = message.value
-            pairs.setdefault((value.sender, value.receiver), []).append(value)
-        for (sender, receiver), values in pairs.items():
-            recorded = self._in_order_of_records(values)
-            values.sort(key=lambda v: v.sequence)
+            pairs.setdefault(
+                (value.sender, value.receiver), []).append(message)
+        for (sender, receiver), messages in pairs.items():
+            recorded = self._in_order_of_records(messages)
+            values = sorted(
+                (m.value for m in messages), key=lambda v: v.sequence)
             numbers = ', '.join(str(v.sequence) for v in values)
             with self.check('sequence',
                     f"Messages {numbers} of {sender} to {receiver}"
@@ -791,11 +819,11 @@ class _Verification:
                             f"Number {after.sequence} does not follow "
                             f"number {before.sequence}.")
 
-    def _in_order_of_records(self, values):
+    def _in_order_of_records(self, messages):
         "Return in words if the log took the messages in another order"
         recorded = {
-            m.value.sequence: place.index for m in self.file.messages
-            if m.value in values and (place := self._place(m))}
+            m.value.sequence: place.index for m in messages
+            if (place := self._place(m))}
         numbers = sorted(recorded, key=recorded.get)
         if numbers == sorted(numbers):
             return ''
@@ -849,8 +877,9 @@ class _Verification:
             raise Rejected("Two records follow the same one.")
         if None in previous[1:]:
             raise Rejected("A record forgets those before it.")
+        places = {digest: i for i, digest in enumerate(digests)}
         for i, digest in enumerate(previous):
-            if digest in digests[i:]:
+            if places.get(digest, -1) >= i:
                 raise Rejected("A record follows one that comes after it.")
 
     def _answers(self):
@@ -1008,10 +1037,10 @@ class _Verification:
 
     def _recorders(self):
         "Look if each record is of a log of the trust party of its message"
-        trusted = list(filter(self._is_trusted, self.signers))
+        logs = _logs(filter(self._is_trusted, self.signers))
         for message in self.file.messages:
             via = message.value.via
-            named = via and _named_logs(trusted, via)
+            named = logs.get(via)
             for record in message.records:
                 logged = self.places.get(record)
                 if named and logged and logged.log.vkey not in named:
@@ -1051,7 +1080,7 @@ class _Verification:
             directory = source.value
             if (isinstance(source, SignedDirectory) and directory.quorum
                     and {v.vkey for v in checkpoint.logs(signed)}
-                    & _named_logs([source])):
+                    & self.named[source]):
                 count = len({*directory.witnesses.values()} & {*signed})
                 rank = (count >= directory.quorum, count, directory.version)
                 found.setdefault(directory.community, []).append(
@@ -1074,19 +1103,30 @@ class _Verification:
         return Check('signer', not why, f"{text}: {why}" if why else text)
 
     def _is_trusted(self, source):
-        return (self._is_trusted_by_key(source)
-            or self._is_trusted_by_log(source))
+        return source in self.trusted
+
+    @cached_property
+    def trusted(self):
+        "The sources that a trusted key signed, or that a trusted log holds"
+        return {
+            s for s in self.signers
+            if self._is_trusted_by_key(s) or self._is_trusted_by_log(s)}
 
     def _is_trusted_by_key(self, source):
         "Tell if a trusted key signed it, or the descriptor of its signer"
         value = source.value
         identifier = getattr(value, 'community', None) or value.identifier
-        keys = {self.signers[source]} | {
-            key for other, key in self.signers.items()
-            if other.key == identifier}
+        keys = {self.signers[source], self.owners.get(identifier)}
         return any(
             v.name == identifier and v.key in keys
             for v in self.policy.communities)
+
+    @cached_property
+    def owners(self):
+        "The key that signed each descriptor, by identifier"
+        return {
+            s.key: key for s, key in self.signers.items()
+            if isinstance(s, SignedDescriptor)}
 
     def _is_trusted_by_log(self, source):
         logged = self.logged.get(source)

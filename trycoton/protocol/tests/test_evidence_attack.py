@@ -4,8 +4,9 @@
 import unittest
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import patch
 
-from trycoton.protocol import certificate, signature
+from trycoton.protocol import certificate, evidence, signature
 from trycoton.protocol.checkpoint import Checkpoint
 from trycoton.protocol.descriptor import Descriptor, TrustParty
 from trycoton.protocol.directory import Participant, PublishedKey
@@ -225,6 +226,32 @@ class EvidenceAttackTestCase(unittest.TestCase):
         tell(world, [SUBMISSION], receiver=TRUST, created=minutes(7))
         self.assertNotBuilt("^Seal of .* was revoked", SELLER)
         self.assertStatus(self.build(), VERIFIED)
+
+    def test_many(self):
+        "Test each message looks once or twice at each directory"
+        world, count = self.world, 20
+        for i in range(count):
+            world.direct(NOW + timedelta(seconds=i), logged=False)
+            world.send(BUYER, SELLER, minutes(1), received=False)
+        file = evidence.Contents(
+            exporter=BUYER, messages=world.messages, keys=[],
+            descriptors=[world.descriptor],
+            directories=world.directories).seal(world.sign)
+        with patch.object(
+                evidence._Verification, '_is_before', autospec=True,
+                side_effect=evidence._Verification._is_before) as before:
+            evidence._Verification(file)
+        self.assertLess(before.call_count, 4 * count ** 2)
+
+    def test_too_many(self):
+        "Test the parts of a file are not without number"
+        world = self.world
+        world.direct(NOW)
+        world.send(BUYER, SELLER, minutes(1))
+        world.send(BUYER, SELLER, minutes(2))
+        with patch.object(evidence, 'MAX_PARTS', 1), \
+                self.assertRaisesRegex(Malformed, "too many messages"):
+            self.build()
 
     # Logs
 
