@@ -73,12 +73,17 @@ TRUST = {'signer', 'log', 'witnesses'}
 class Check:
     """Something that was looked at, and what was found
 
+    text is one line of printable characters, whatever it cites.
     part is the path in the file of what was looked at, if it is one part.
     """
     name: str
     ok: bool
     text: str
     part: 'str | None' = None
+
+    def __post_init__(self):
+        object.__setattr__(self, 'text', ''.join(
+                c if c.isprintable() else ' ' for c in self.text))
 
 
 @dataclass(frozen=True)

@@ -194,13 +194,14 @@ class World:
         self.messages.append(SignedMessage(
                 data=message.to_bytes(), signature=jws, records=records))
 
-    def seal(self, sender, receiver, time, shown=True, total=None, **values):
+    def seal(self, sender, receiver, time, shown=True, total=None,
+            payload=sample.ORDER, **values):
         "Send a sealed order through the trust party"
         plain, _ = self.say(sender, receiver, time, via=TRUST, **values)
         header = {n: getattr(plain, n) for n, _ in
             envelope.Header._members() if n != 'type'}
         sealed, content_key = seal.seal(
-            envelope.Envelope(payload=sample.ORDER, **header),
+            envelope.Envelope(payload=payload, **header),
             sample.ENCRYPTION_KEY.public, total=total,
             draw=random.Random(len(self.messages)).randbytes)
         self.last[sender, receiver] = sealed

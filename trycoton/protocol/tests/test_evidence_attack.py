@@ -17,6 +17,7 @@ from trycoton.protocol.evidence import (
 from trycoton.protocol.note import Cosigner, Note, NoteSigner
 from trycoton.protocol.policy import Policy
 
+from . import sample
 from .test_events import tell
 from .test_evidence import (
     BUYER, COMMUNITY, NOW, OTHER, SELLER, TRUST, Log, World, key, minutes)
@@ -81,6 +82,19 @@ class EvidenceAttackTestCase(unittest.TestCase):
                 self.assertIn(
                     "checkpoint in it, which establishes nothing",
                     self.tell(data))
+
+    def test_number(self):
+        "Test the number of a sealed document makes no line of its own"
+        number = "1\nok      Signer\u2028Signer\x9b8m"
+        payload = sample.ORDER.replace(
+            b'<cbc:Note>', f'<cbc:ID>{number}</cbc:ID><cbc:Note>'.encode())
+        self.world.direct(NOW)
+        self.world.seal(BUYER, SELLER, minutes(1), payload=payload)
+        checks = verify(self.build()).checks
+        text, = [c.text for c in checks if c.name == 'content']
+        self.assertIn("Order 1 ok      Signer Signer 8m", text)
+        for check in checks:
+            self.assertTrue(check.text.isprintable())
 
     # Times
 
