@@ -26,6 +26,7 @@ class Event:
     """A record of the trust party, and where its log proves it
 
     signed tells if who acted has signed it, and not the trust party alone.
+    witnesses are the names of those that signed among the elected ones.
     """
     event: str
     time: datetime
@@ -119,12 +120,13 @@ def read(data, policy=None):
                 c.text for c in report.checks
                 if not c.ok and c.name not in evidence.TRUST))
     file = File.parse(data)
+    verification = evidence._Verification(file, policy)
     sources = [*file.descriptors, *file.directories]
     return Certificate(
         digest=canonical.digest(data), size=len(data),
         exporter=file.exporter, names=_names(sources),
-        messages=tuple(map(_message, file.messages)),
-        keys=tuple(_keys(file)), logs=file.keys,
+        messages=tuple(_message(m, verification) for m in file.messages),
+        keys=tuple(_keys(verification)), logs=file.keys,
         policies=tuple(map(
                 _policy, evidence.told_policies(file, policy))),
         report=report)
@@ -146,7 +148,7 @@ def _names(sources):
         if hasattr(holder, 'name')}
 
 
-def _message(message):
+def _message(message, verification):
     value = message.value
     shown = _shown(message)
     document = _document(shown)
@@ -170,7 +172,7 @@ def _message(message):
         answers=value.correlation, sender=value.sender,
         recipient=value.receiver, via=value.via, created=value.created,
         kid=signature.kid_of(message.signature, value.typ),
-        events=tuple(map(_event, message.records)),
+        events=tuple(_event(r, verification) for r in message.records),
         receipt=Receipt.parse(receipt).time if receipt else None,
         refusal=refusal)
 
@@ -194,22 +196,20 @@ def _document(value):
         return
 
 
-def _event(record):
-    event, note = record.event, Note.parse(record.inclusion.checkpoint)
-    checkpoint = Checkpoint.parse(note.text)
+def _event(record, verification):
+    event, note = record.event, record.inclusion.checkpoint
+    checkpoint = Checkpoint.parse(Note.parse(note).text)
     return Event(
         event=event.event, time=event.time, reason=event.reason,
         text=event.text, signed=event.signature is not None,
         index=record.inclusion.index,
         origin=checkpoint.origin, size=checkpoint.size,
         root=canonical.encode(checkpoint.root),
-        witnesses=tuple(
-            s.name for s in note.signatures if s.name != checkpoint.origin))
+        witnesses=verification.elected(note))
 
 
-def _keys(file):
+def _keys(verification):
     "Yield the keys that signed the messages and receipts, each once"
-    verification = evidence._Verification(file)
     seen = set()
     for identifier, source, _ in verification.needs:
         if (identifier, source) in seen:

@@ -1077,6 +1077,15 @@ class _Verification:
                     "" if self._is_trusted(source)
                     else ", which you do not trust")))
 
+    def elected(self, note):
+        """Return the names of the witnesses that signed the checkpoint of a
+        note and that its communities elected"""
+        checkpoint, signed = self.checkpoints[note]
+        elected = {
+            v for source, _ in self._told(checkpoint, signed)
+            for v in source.value.witnesses.values()}
+        return tuple(v.name for v in signed if v in elected)
+
     def _told(self, checkpoint, signed):
         """Yield for each community that keeps the log the directory that
         knows best the witnesses that signed, and how many they are"""

@@ -196,6 +196,21 @@ class EvidenceWitnessTestCase(unittest.TestCase):
                 self.assertNotIn("do not trust", ''.join(self.told(
                             data, Policy.of([self.world.vkey(COMMUNITY)]))))
 
+    def test_certificate(self):
+        "Test a certificate names the witnesses that were elected, alone"
+        stranger = Cosigner('w9.example/witness', key(29))
+        for elected in [True, False]:
+            self.setUp()
+            self.world.log.witnesses = [*self.witnesses[:1], stranger]
+            (self.direct if elected else self.world.direct)(NOW)
+            self.world.relay(BUYER, SELLER, minutes(1))
+            data = self.world.build(keys=[
+                    w.vkey for w in self.world.log.witnesses])
+            message, = certificate.read(data).messages
+            for event in message.events:
+                self.assertEqual(
+                    event.witnesses, ('w0.example/witness',) * elected)
+
     def test_told_of_each(self):
         "Test the checkpoints that differ are told apart"
         self.world.log.witnesses = []
