@@ -1089,19 +1089,40 @@ class _Verification:
     def _told(self, checkpoint, signed):
         """Yield for each community that keeps the log the directory that
         knows best the witnesses that signed, and how many they are"""
-        found = {}
+        logs = {v.vkey for v in checkpoint.logs(signed)}
+        for versions in self.versions.values():
+            ranked = []
+            for source in self._current(versions, checkpoint, logs):
+                directory = source.value
+                if directory.quorum and logs & self.named[source]:
+                    count = len({*directory.witnesses.values()} & {*signed})
+                    ranked.append((
+                            count >= directory.quorum, count,
+                            directory.version, source))
+            if ranked:
+                _, count, _, source = max(ranked, key=lambda r: r[:3])
+                yield source, count
+
+    @cached_property
+    def versions(self):
+        "The directories of each community, in order"
+        versions = {}
         for source in self.signers:
-            directory = source.value
-            if (isinstance(source, SignedDirectory) and directory.quorum
-                    and {v.vkey for v in checkpoint.logs(signed)}
-                    & self.named[source]):
-                count = len({*directory.witnesses.values()} & {*signed})
-                rank = (count >= directory.quorum, count, directory.version)
-                found.setdefault(directory.community, []).append(
-                    (rank, source))
-        for ranked in found.values():
-            (_, count, _), source = max(ranked, key=lambda r: r[0])
-            yield source, count
+            if isinstance(source, SignedDirectory):
+                versions.setdefault(source.value.community, []).append(source)
+        return versions
+
+    def _current(self, versions, checkpoint, logs):
+        """Return the directories of a community that elect for a checkpoint
+
+        They begin with the one before the last that the log held then: a
+        change takes time to reach the witnesses.
+        """
+        held = [
+            place for place, source in enumerate(versions)
+            if (logged := self.logged.get(source))
+            and logged.log.vkey in logs and logged.index < checkpoint.size]
+        return versions[max(held[-1] - 1, 0):] if held else versions
 
     def _signer(self, identifier, source, moment):
         text = f"Signer {identifier}, named in: {_name(source)}"

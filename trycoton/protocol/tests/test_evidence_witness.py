@@ -222,6 +222,21 @@ class EvidenceWitnessTestCase(unittest.TestCase):
         self.assertRegex(first, "^Checkpoints 1, 2 of .* only recorded, 0 ")
         self.assertRegex(second, "^Checkpoints 3, 4 of .* witnessed, 3 of 3 ")
 
+    def test_dismissed(self):
+        "Test who was dismissed witnesses nothing after the next change"
+        old = self.world.log.witnesses = self.witnesses
+        new = [Cosigner(f'w{i}.example/witness', key(20 + i))
+            for i in range(3, 6)]
+        for time, witnesses, strength in [
+                (1, old, "3 of log.example witnessed, 3 of 3"),
+                (3, new, "6 of log.example witnessed, 3 of 3"),
+                (5, new, "9 of log.example only recorded, 0 of 3")]:
+            self.witnesses = witnesses
+            self.direct(minutes(time))
+            self.world.relay(BUYER, SELLER, minutes(time + 1))
+            told = self.told(self.world.build(keys=[w.vkey for w in old]))
+            self.assertIn(strength, '\n'.join(told))
+
     def test_nobody_elected(self):
         "Test a community without witnesses says nothing of them"
         self.world.direct(NOW)
