@@ -38,8 +38,17 @@ class Contradiction(Record):
 
         Raise Malformed, or Rejected where they do not.
         """
+        for note in [self.old, self.new]:
+            Checkpoint.open(note, [verifier])
+        return self.check()
+
+    def check(self):
+        """Return the old and the new Checkpoint, which contradict each other
+        whoever signed them; raise Malformed or Rejected"""
         old, new = (
-            Checkpoint.open(n, [verifier]) for n in [self.old, self.new])
+            Checkpoint.parse(Note.parse(n).text) for n in [self.old, self.new])
+        if old.origin != new.origin:
+            raise Rejected("The checkpoints are not of one log.")
         hashes = merkle.split_hashes(self.hashes)
         if not 0 < old.size <= new.size:
             raise Rejected("The checkpoints are not in the order of size.")
@@ -104,7 +113,7 @@ def verify(data, policy=None):
     checks = [Check('form', True, "The file is in its canonical form")]
     try:
         contradiction = Contradiction.parse(data)
-        origin = Checkpoint.parse(Note.parse(contradiction.new).text).origin
+        origin = contradiction.check()[1].origin
         logs = [v for v in (policy or Policy()).logs if v.name == origin]
         if not logs:
             checks.append(Check(

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 from trycoton.protocol import merkle, signature
 from trycoton.protocol.checkpoint import Checkpoint
-from trycoton.protocol.contradiction import Contradiction, compare
+from trycoton.protocol.contradiction import Contradiction, compare, verify
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
+from trycoton.protocol.evidence import REFUSED, UNESTABLISHED
 from trycoton.protocol.note import NoteSigner
+from trycoton.protocol.policy import Policy
 
 SIGNER = NoteSigner('log.example', signature.SigningKey.generate())
 SIZES = [1, 2, 3, 4, 7, 8, 255, 256, 257, 300, 512, 600]
@@ -36,6 +38,18 @@ class Log:
 
 class ContradictionTestCase(unittest.TestCase):
     "Test contradictions"
+
+    def test_no_key(self):
+        "Test what contradicts nothing is refused, whether a key is given"
+        other = NoteSigner('other.example', signature.SigningKey.generate())
+        note, fork = Log().note(3), Log(1).note(3)
+        for second, status in [
+                (note, REFUSED), (Log(1).note(3, other), REFUSED),
+                (fork, UNESTABLISHED)]:
+            data = Contradiction(note, second).to_bytes()
+            for policy in [None, Policy.of([other.vkey])]:
+                with self.subTest(second=second, policy=policy):
+                    self.assertEqual(verify(data, policy).status, status)
 
     def test_growth(self):
         "Test the checkpoints of one log do not contradict each other"
