@@ -37,8 +37,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import zip_longest
 
-from . import canonical, entry, envelope, merkle, seal, signature
+from . import canonical, entry, envelope, merkle, seal, signature, ubl
 from .checkpoint import Checkpoint
+from .commission import Total
 from .descriptor import Descriptor
 from .directory import Directory
 from .errors import Malformed, ProtocolError, Rejected, UnknownKey
@@ -619,6 +620,8 @@ class _Verification:
             return
         self.checks.append(Check('content', True,
             f"{message}: it says {_what(shown)}, which its sender signed for"
+            + (", beside the total of another document"
+                if _tells_other_total(message.value, shown) else "")
             if shown else f"{message}: what it says is left sealed", place))
 
     def _record(self, message, record):
@@ -1172,6 +1175,23 @@ def _what(message):
     return ' '.join(filter(None, [
                 getattr(message, 'root', message.type),
                 getattr(message, 'number', None)]))
+
+
+def _tells_other_total(message, shown):
+    """Tell if a sealed message tells in clear another total than its own
+
+    It is no reason to refuse: the recipient may want to show it.
+    """
+    told = getattr(message, 'total', None)
+    if told is None:
+        return False
+    try:
+        own = Total.of(ubl.parse(shown.payload))
+    except ProtocolError:
+        # It is proved all the same
+        own = None
+    # An answer repeats that of what it answers
+    return told != own and not (own is None and message.correlation)
 
 
 def is_refusal(message):

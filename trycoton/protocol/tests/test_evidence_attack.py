@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from trycoton.protocol import certificate, evidence, signature
 from trycoton.protocol.checkpoint import Checkpoint
+from trycoton.protocol.commission import Total
 from trycoton.protocol.descriptor import Descriptor, TrustParty
 from trycoton.protocol.directory import Participant, PublishedKey
 from trycoton.protocol.entry import DELIVERY, EXPIRED, FAILURE, SUBMISSION
@@ -95,6 +96,22 @@ class EvidenceAttackTestCase(unittest.TestCase):
         self.assertIn("Order 1 ok      Signer Signer 8m", text)
         for check in checks:
             self.assertTrue(check.text.isprintable())
+
+    def test_total(self):
+        "Test a total that is not the one of the sealed document is told"
+        world = self.world
+        total = Total('invoice', NOW.date(), 'EUR', '1.00', '1.20')
+        world.direct(NOW)
+        for number, values in enumerate([
+                    {'total': total}, {},
+                    {'total': total, 'correlation': sample.ID}]):
+            world.seal(BUYER, SELLER, minutes(number), **values)
+        data = self.build()
+        self.assertStatus(data, VERIFIED)
+        self.assertEqual(
+            ["the total of another document" in c.text
+                for c in verify(data).checks if c.name == 'content'],
+            [True, False, False])
 
     # Times
 
