@@ -263,7 +263,7 @@ class EvidenceAttackTestCase(unittest.TestCase):
         world, count = self.world, 20
         for i in range(count):
             world.direct(NOW + timedelta(seconds=i), logged=False)
-            world.send(BUYER, SELLER, minutes(1), received=False)
+            world.send(BUYER, SELLER, days(-9), received=False)
         file = evidence.Contents(
             exporter=BUYER, messages=world.messages, keys=[],
             descriptors=[world.descriptor],
