@@ -1,8 +1,10 @@
 # This file is part of TryCoTon.  The COPYRIGHT file at the top level of
 # this repository contains the full copyright notices and license terms.
 """What the routes share: problems (RFC 9457), bytes, pull tokens"""
+import datetime as dt
 import logging
 from functools import wraps
+from math import ceil
 from urllib.parse import urlsplit
 
 import trytond.config as config
@@ -15,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from trycoton.protocol import canonical, problem, signature, token
 from trycoton.protocol.errors import ProtocolError
+from trycoton.protocol.evidence import SKEW
 
 from .identity import now
 from .transaction import transact
@@ -33,6 +36,14 @@ def printable(*texts, size=TEXT_MAX):
     a database refuses some of it, and so do UTF-8 and evidence"""
     text = ' '.join(' '.join(filter(None, texts)).split())
     return ''.join(c if c.isprintable() else '?' for c in text)[:size]
+
+
+def check_created(created):
+    """Raise Problem for what is dated too far ahead: what proves it would be
+    dated before it"""
+    ahead = created - now() - SKEW
+    if ahead > dt.timedelta():
+        raise Problem.early(created, ceil(ahead.total_seconds()))
 
 
 class Problem(Exception):
@@ -331,5 +342,5 @@ def authorization(identity, peer, method, url, time=None):
 
 
 __all__ = [
-    'Problem', 'printable', 'problems', 'body', 'respond', 'respond_cached',
-    'authenticate', 'authorization']
+    'Problem', 'printable', 'check_created', 'problems', 'body', 'respond',
+    'respond_cached', 'authenticate', 'authorization']

@@ -6,13 +6,11 @@ One thread of the process receives for all that wait meanwhile, so that its
 transactions, their queries and their commits are paid once for many.  Who is
 in the way of another transaction, or breaks something, is received alone.
 """
-import datetime as dt
 import logging
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import cached_property
-from math import ceil
 from typing import NamedTuple
 
 from trytond.pool import Pool, PoolMeta
@@ -20,10 +18,9 @@ from trytond.transaction import Transaction
 
 from trycoton.protocol import envelope, seal, signature, ubl
 from trycoton.protocol.errors import Malformed, ProtocolError, Rejected
-from trycoton.protocol.evidence import SKEW
 from trycoton.protocol.receipt import Receipt
 
-from .http import Problem
+from .http import Problem, check_created
 from .identity import now
 from .peer import naive
 from .transaction import hold, transact
@@ -331,10 +328,7 @@ class Message(metaclass=PoolMeta):
         if header.typ != arrival.typ:
             raise Problem.signature(
                 Rejected("The signature is for something else."))
-        ahead = header.created - now() - SKEW
-        if ahead > dt.timedelta():
-            # What proves it would be dated before it
-            raise Problem.early(header.created, ceil(ahead.total_seconds()))
+        check_created(header.created)
         arrival.header = header
 
     @classmethod

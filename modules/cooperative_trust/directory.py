@@ -7,7 +7,7 @@ from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from cooperative_edi.column import BigInteger
-from cooperative_edi.http import Problem
+from cooperative_edi.http import Problem, check_created
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold
@@ -106,6 +106,7 @@ class Directory(ModelSQL, ModelView):
             raise Problem.malformed(exception) from exception
         if directory.community != community.identifier:
             raise Problem.not_sender(directory.community)
+        check_created(directory.created)
         if directory.expires <= now():
             raise Problem.malformed("The directory has expired.")
         return directory

@@ -725,7 +725,7 @@ PATHS = {
                     _json_example('Logged', {'record': None})),
                 problems=[
                     *_signed, 'unknown-key', 'not-sender', 'forbidden',
-                    'suspended', 'directory', 'overload', 'no-log',
+                    'suspended', 'directory', 'early', 'overload', 'no-log',
                     'log-behind', 'log-closed', 'log-mirror'],
                 parameters=[_signature_parameter],
                 requestBody=_body(_json_example(

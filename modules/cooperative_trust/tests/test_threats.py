@@ -713,6 +713,15 @@ class ThreatTestCase(TrustTestCase, RouteTestCase):
             if status == 425:
                 self.assertIn(
                     int(response.headers['Retry-After']), range(7100, 7201))
+        version, previous = self.community.version, self.community.previous
+        self.assertRefused(
+            self.community.publish(
+                self.client(), self.db_name, self.community.directory(
+                    self.seller.participant(), self.buyer.participant(),
+                    created=now() + dt.timedelta(hours=3),
+                    expires=now() + dt.timedelta(days=1))),
+            (425, 'early'))
+        self.community.version, self.community.previous = version, previous
 
     def test_replay_identifier(self):
         "Test nobody takes the identifier of the message of somebody else"

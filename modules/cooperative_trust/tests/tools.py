@@ -266,11 +266,13 @@ class Community(Member):
 
     def directory(self, *participants, **values):
         self.version += 1
-        directory = Directory(
-            community=self.identifier, version=self.version,
-            previous=self.previous, created=now(),
-            expires=now() + dt.timedelta(days=1), participants=tuple(
-                sorted(participants, key=lambda p: p.identifier)), **values)
+        directory = Directory(**{
+                'community': self.identifier, 'version': self.version,
+                'previous': self.previous, 'created': now(),
+                'expires': now() + dt.timedelta(days=1),
+                'participants': tuple(
+                    sorted(participants, key=lambda p: p.identifier)),
+                **values})
         self.previous = directory.digest
         return directory
 
