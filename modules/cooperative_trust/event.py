@@ -94,7 +94,10 @@ class Rejection(ModelSQL, ModelView):
             if leaf and Leaf.wait(database, leaf):
                 problem.record = transact(
                     database, Leaf.read_record, leaf, readonly=True)
-        except (backend.DatabaseOperationalError, UserError, ProtocolError):
+        except (
+                Problem, backend.DatabaseOperationalError, UserError,
+                ProtocolError):
+            # It is refused all the same
             logger.warning("rejection not recorded", exc_info=True)
 
     @classmethod

@@ -353,7 +353,7 @@ class MirrorTestCase(MirrorCase):
         with self.assertRaises(LogSuccessorError):
             self.log(lambda log: log.succeed([log]), readonly=False)
         backup.restore()
-        lost = self.seller.statement(BUYER, 'relation-end', {'relation': 'x'})
+        lost = self.seller.statement(BUYER, 'some-news', {})
         self.post(lost, HTTPStatus.SERVICE_UNAVAILABLE, 'log-behind')
         old = self.verifier
 
@@ -386,13 +386,17 @@ class MirrorTestCase(MirrorCase):
         "Test nothing is handed out while the mirror cannot be written"
         self.send()
         size = self.audited().size
-        message = self.seller.statement(
-            BUYER, 'relation-end', {'relation': 'x'})
+        message = self.seller.statement(BUYER, 'some-news', {})
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with patch('cooperative_trust.mirror.os.fsync', side_effect=full):
             for _ in range(2):
                 self.post(
                     message, HTTPStatus.SERVICE_UNAVAILABLE, 'log-mirror')
+            # What is refused is so without its proof
+            self.post(
+                self.seller.statement(
+                    BUYER, 'relation-end', {'relation': 'x'}),
+                HTTPStatus.UNPROCESSABLE_ENTITY)
         self.assertEqual(
             Checkpoint.open(
                 self.get('checkpoint').data, [self.verifier]).size, size)

@@ -102,8 +102,7 @@ class ServingTestCase(test_mirror.MirrorCase):
     def test_promise(self):
         "Test a promise is kept before its deadline"
         Log = Pool(self.db_name).get('cooperative.trust.log')
-        message = self.seller.statement(
-            BUYER, 'relation-end', {'relation': 'x'})
+        message = self.seller.statement(BUYER, 'some-news', {})
         # Somebody else leads, and does not come to an end
         with patch.object(Log, '_lock', return_value=False), \
                 patch('cooperative_trust.log.TIMEOUT', 0.1):
