@@ -3,6 +3,7 @@
 """The log recomputed from its bytes"""
 from itertools import count
 
+from sql import Null
 from sql.operators import Or
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -11,7 +12,7 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from cooperative_edi.exceptions import KeyMissingError
-from trycoton.protocol import merkle
+from trycoton.protocol import entry, merkle
 from trycoton.protocol.errors import ProtocolError
 
 from .evidence import EVENTS
@@ -133,6 +134,11 @@ class Log(metaclass=PoolMeta):
         message = leaf.message
         if bool(message) != (leaf.event in dict(EVENTS)):
             return False
+        closing = leaf.event in entry.CLOSING
+        if closing != bool(leaf.closing) or leaf.rejection and (
+                (leaf.sender, leaf.recipient)
+                != (leaf.rejection.sender, leaf.rejection.recipient)):
+            return False
         if message and (
                 # They are erased together
                 bool(leaf.nonce) != bool(leaf.evidence)
@@ -204,7 +210,9 @@ class Log(metaclass=PoolMeta):
             'data', 'digest', 'signature', 'uuid', 'sender', 'recipient',
             'sequence']
         different = Or([
-                getattr(sent, n) != getattr(received, n) for n in names])
+                (getattr(sent, n) != getattr(received, n))
+                | ((getattr(sent, n) == Null)
+                    != (getattr(received, n) == Null)) for n in names])
         cursor = Transaction().connection.cursor()
         cursor.execute(*sent.join(received,
                 condition=sent.relays == received.id).select(

@@ -201,7 +201,8 @@ class Leaf(metaclass=PoolMeta):
                 and (not self.message
                     or self.message.digest == canonical.digest(
                         bytes(self.message.alone.data))))
-        except ProtocolError:
+        except (ProtocolError, AttributeError, TypeError, ValueError):
+            # What is not there, or in no form
             return False
 
     @classmethod

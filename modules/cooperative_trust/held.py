@@ -229,7 +229,11 @@ class Leaf(metaclass=PoolMeta):
             'event': self.event,
             'index': self.index,
             'time': _time(self.time),
-            'record': None if self.erased else self.record.to_json(),
+            # What the mirror does not have yet could be signed otherwise
+            'record': (
+                self.record.to_json()
+                if not self.erased and self.log.has_published(self.index)
+                else None),
             }
 
     @classmethod
@@ -237,19 +241,27 @@ class Leaf(metaclass=PoolMeta):
     def listed(cls, peer, after=0):
         """Return the JSON value that lists the entries of the peer from that
         index on, and from which index the list goes on"""
-        leaves = cls.search([
-                ('log.company', '=', peer.company.id),
-                ('index', '>=', after),
-                ['OR',
-                    ('sender', '=', peer.identifier),
-                    ('recipient', '=', peer.identifier),
-                    ],
-                # To whom it was refused is nobody else's business
-                ['OR',
-                    ('rejection', '=', None),
-                    ('rejection.peer', '=', peer.id),
-                    ],
-                ], order=[('index', 'ASC')], limit=ENTRIES_MAX)
+        domain = [
+            ('log.company', '=', peer.company.id),
+            ('index', '>=', after),
+            ['OR',
+                ('sender', '=', peer.identifier),
+                ('recipient', '=', peer.identifier),
+                ],
+            # To whom it was refused is nobody else's business
+            ['OR',
+                ('rejection', '=', None),
+                ('rejection.peer', '=', peer.id),
+                ],
+            ]
+        leaves = cls.search(
+            domain, order=[('index', 'ASC')], limit=ENTRIES_MAX)
+        more = len(leaves) == ENTRIES_MAX
+        if more:
+            # Other logs of the company have the same indexes
+            leaves += cls.search([
+                    *domain, ('index', '=', leaves[-1].index),
+                    ('id', 'not in', [l.id for l in leaves])])
         return {
             'entries': [{
                     'message': l.subject.uuid,
@@ -259,8 +271,7 @@ class Leaf(metaclass=PoolMeta):
                     'recipient': l.recipient,
                     'erased': l.erased,
                     } for l in leaves],
-            'next': (leaves[-1].index + 1 if len(leaves) == ENTRIES_MAX
-                else None),
+            'next': leaves[-1].index + 1 if more else None,
             }
 
 

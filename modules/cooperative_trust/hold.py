@@ -34,7 +34,8 @@ from .log import AppendOnlyMixin
 
 BEFORE = ['agreed', 'funding']
 FREEZABLE = ['held', 'part_released']
-DIGITS = 6
+# A larger one is not more exact in SQLite, which adds floating numbers
+DIGITS = 3
 # What a confirmation, a button or an award alone changes
 PROTECTED = {
     'uuid', 'licence', 'confirmation', 'held', 'released', 'refunded',
@@ -86,6 +87,26 @@ class Custodian(DeactivableMixin, ModelSQL, ModelView):
             ('peer.rec_name', *clause[1:]),
             ('licence', *clause[1:]),
             ]
+
+    @classmethod
+    def check_modification(
+            cls, mode, custodians, values=None, external=False):
+        pool = Pool()
+        Hold = pool.get('cooperative.trust.hold')
+        super().check_modification(
+            mode, custodians, values=values, external=external)
+        if mode != 'write' or not (
+                values.keys() & {'company', 'peer', 'licence', 'authority'}
+                or not values.get('active', True)):
+            return
+        # Who has money stays who it is
+        for record in Hold.search([
+                    ('custodian', 'in', [c.id for c in custodians]),
+                    ('remaining', '>', 0),
+                    ], limit=1):
+            raise HoldModifyError(gettext(
+                    'cooperative_trust.msg_hold_modify',
+                    hold=record.rec_name))
 
     @classmethod
     def on_modification(cls, mode, custodians, field_names=None):
@@ -321,7 +342,9 @@ class Hold(Workflow, ModelSQL, ModelView):
         if mode == 'create':
             # What a person records is agreed, and nothing more
             return not external or (
-                self.state == 'agreed' and not self.confirmation)
+                self.state == 'agreed' and not any(
+                    getattr(self, name) for name in PROTECTED - {
+                        'uuid', 'state'}))
         if mode == 'delete':
             return self.state == 'agreed'
         return (not (external and names & PROTECTED)
@@ -397,8 +420,14 @@ class Hold(Workflow, ModelSQL, ModelView):
         amounts = [a for a in [award.credited, award.paid] if a]
         if any(a.currency != self.currency.code for a in amounts):
             raise Rejected("The award is in another currency.")
+        for amount in amounts:
+            self._check_digits(Decimal(amount.amount))
         credited = award.credited and Decimal(award.credited.amount)
         return self.balance.award(award.outcome, credited)
+
+    def _check_digits(self, amount):
+        if self.currency.round(amount) != amount:
+            raise Rejected("It has more digits than the currency.")
 
     @property
     def balance(self):
@@ -474,6 +503,7 @@ class Hold(Workflow, ModelSQL, ModelView):
         try:
             if confirmation.amount.currency != record.currency.code:
                 raise Rejected("It is in another currency.")
+            record._check_digits(amount)
             balance = record.balance.after(confirmation.event, amount)
         except ProtocolError as exception:
             raise cls._contradicts(exception) from exception

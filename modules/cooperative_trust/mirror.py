@@ -213,8 +213,8 @@ class Log(metaclass=PoolMeta):
 
         It reads a small file under the lock of the log: a head that is
         compared before could be an old one by then."""
-        halt = (
-            super().find_halt() or self.known_halt or self._compare_mirror())
+        halt = super().find_halt() or _gravest(
+            self.known_halt, self._compare_mirror())
         if halt:
             self._keep_halt(halt)
         return halt
@@ -224,7 +224,9 @@ class Log(metaclass=PoolMeta):
         hold(self.head)
         if isinstance(halt, LogClosedError) and not self.closed:
             self.closed = now()
-        if halt.note:
+        if halt.note and (
+                not self.ahead
+                or _size(halt.note) > _size(self.ahead.encode())):
             self.ahead = halt.note.decode()
         self.save()
 
@@ -296,7 +298,7 @@ class Log(metaclass=PoolMeta):
     @classmethod
     def _learn(cls, log, note):
         log = cls(log)
-        halt = log.known_halt or log.confront(note)
+        halt = _gravest(log.known_halt, log.confront(note))
         # What the log did not sign proves nothing
         if halt and halt.note:
             log._keep_halt(halt)
@@ -596,6 +598,15 @@ class Checkpoint(metaclass=PoolMeta):
                 ], order=[('size', 'DESC')], limit=1)
         return checkpoints[0] if checkpoints else None
 
+    @classmethod
+    def shown(cls, log):
+        "Return the last checkpoint for anybody to see; raise Problem"
+        checkpoint = cls.published(log)
+        if not checkpoint or (log.ahead and log.known_halt):
+            # An old one would look like another story
+            raise Problem('log-behind', "The log signs nothing at present.")
+        return checkpoint
+
 
 class Message(metaclass=PoolMeta):
     __name__ = 'cooperative.edi.message'
@@ -618,6 +629,16 @@ class Message(metaclass=PoolMeta):
         log = arrivals[0].log
         for checkpoint in {a.header.checkpoint for a in arrivals} - {None}:
             log.heed(checkpoint)
+
+
+def _size(note):
+    return SignedCheckpoint.parse(Note.parse(note).text).size
+
+
+def _gravest(*halts):
+    "Return what closes the log, else what knows most of it, or None"
+    return max(filter(None, halts), default=None, key=lambda h: (
+            isinstance(h, LogClosedError), _size(h.note) if h.note else -1))
 
 
 def _problem(halt):

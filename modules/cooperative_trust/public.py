@@ -79,7 +79,7 @@ class Log(metaclass=PoolMeta):
         Identity = pool.get('cooperative.edi.identity')
         with Transaction().set_context(language=language):
             log = self.__class__(self.id)
-            checkpoint = Checkpoint.last(log)
+            checkpoint = Checkpoint.shown(log)
             identity = Identity.get(log.company.id)
             return {
                 'name': log.company.party.name,

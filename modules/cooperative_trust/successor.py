@@ -64,6 +64,8 @@ class Log(metaclass=PoolMeta):
         what waits"""
         pool = Pool()
         Leaf = pool.get('cooperative.trust.log.leaf')
+        # The mirror may know more than what halted the log
+        self.find_halt()
         if not self.known_halt or self.search(
                 [('predecessor', '=', self.id)], limit=1):
             raise LogSuccessorError(gettext(

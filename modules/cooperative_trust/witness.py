@@ -25,6 +25,7 @@ from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction, inactive_records
 
 from cooperative_edi import client, courier
+from cooperative_edi.http import printable
 from cooperative_edi.identity import now
 from cooperative_edi.peer import naive
 from cooperative_edi.transaction import hold, transact
@@ -261,7 +262,10 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
             witness.save()
             return witness
         witness, = witnesses
-        if witness.peer != peer or witness.vkey != verifier.vkey:
+        if not witness.peer:
+            # The operator knew it before
+            witness.peer = peer
+        if not peer or witness.peer != peer or witness.vkey != verifier.vkey:
             # Counted for both, one person would be two witnesses
             logger.warning("witness key %s of %s is that of %s",
                 verifier.vkey, peer.identifier if peer else None,
@@ -348,6 +352,9 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
         pool = Pool()
         Checkpoint = pool.get('cooperative.trust.log.checkpoint')
         with inactive_records():
+            if not cls.search([('id', '=', ask.witness)]):
+                # Removed meanwhile
+                return
             witness = hold(cls(ask.witness))
         checkpoint = Checkpoint(ask.checkpoint)
         try:
@@ -397,7 +404,7 @@ class Witness(DeactivableMixin, ModelSQL, ModelView):
         self.failures += 1
         delay = min(INTERVAL * 2 ** min(self.failures, 20), INTERVAL_MAX)
         self.next_ask = naive(now()) + dt.timedelta(seconds=delay)
-        self.error = error
+        self.error = printable(error)
         self.save()
 
 

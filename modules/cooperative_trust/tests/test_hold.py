@@ -57,8 +57,10 @@ class HoldTestCase(HoldMixin, RouteTestCase):
     def forget(self):
         "Leave nothing but an instance without a custodian"
         Custodian = Pool().get('cooperative.trust.custodian')
-        with inactive_records():
-            Custodian.write(Custodian.search([]), {'active': False})
+        table = Custodian.__table__()
+        Transaction().connection.cursor().execute(*table.update(
+                [table.active], [False]))
+        Custodian._show()
 
     def name_custodian(self):
         Custodian = Pool().get('cooperative.trust.custodian')
@@ -140,6 +142,51 @@ class HoldTestCase(HoldMixin, RouteTestCase):
         self.do(lambda: self.hold().__class__.refund([self.hold()]))
         self.confirm('refunded')
         self.assertEqual(self.read('state', 'remaining'), ('refunded', 0))
+
+    def test_digits(self):
+        "What has more digits than the currency is refused, and none is lost"
+        self.confirm()
+        for amount in ['0.001', '33.333']:
+            self.confirm('released', amount, status=HTTPStatus.CONFLICT)
+        for amount in ['12345678901.23', '999999999999.99']:
+            def fund():
+                hold = self.agree(amount=Decimal(amount))
+                hold.__class__.fund([hold])
+                return hold.uuid
+            self.uuid = self.do(fund)
+            self.confirm(amount=amount)
+            for released in ['0.10', '0.01', '1234.56']:
+                self.confirm('released', released)
+            self.assertEqual(
+                self.read('remaining'),
+                (Decimal(amount) - Decimal('1234.67'),))
+
+    def test_custodian_stays(self):
+        "Who has money is not replaced, nor denied"
+        def write(**values):
+            custodian = self.hold().custodian
+            custodian.__class__.write([custodian], values)
+        self.confirm()
+        for values in [
+                {'peer': self.do(lambda: self.peer(ARBITER).id)},
+                {'licence': 'other'}, {'authority': 'other'},
+                {'active': False}]:
+            with self.subTest(values=values):
+                with self.assertRaises(HoldModifyError):
+                    self.do(lambda: write(**values))
+        self.confirm('released')
+
+    def test_created(self):
+        "What a person records is agreed, and nothing more"
+        for values in [
+                {'to_seller': Decimal(5)}, {'award': b'x'},
+                {'licence': '16958'}]:
+            def create():
+                with Transaction().set_context(_check_access=True):
+                    self.agree(**values)
+            with self.subTest(values=values):
+                with self.assertRaises(HoldModifyError):
+                    self.do(create, user=1)
 
     def test_forged(self):
         "Nothing moves by the word of another one, or by none"

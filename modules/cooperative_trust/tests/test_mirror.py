@@ -2,6 +2,7 @@
 # this repository contains the full copyright notices and license terms.
 """The copy of the log outside the database, and backups that are restored"""
 import errno
+import json
 import os
 import tempfile
 import uuid
@@ -18,7 +19,7 @@ from cooperative_edi.transaction import transact
 from trycoton.protocol import canonical, entry, merkle, tile
 from trycoton.protocol.audit import audit
 from trycoton.protocol.checkpoint import Checkpoint
-from trycoton.protocol.note import NoteSigner, Verifier
+from trycoton.protocol.note import Note, NoteSigner, Verifier
 from trycoton.protocol.proof import Proof
 from trycoton.protocol.signature import SigningKey
 
@@ -392,6 +393,9 @@ class MirrorTestCase(MirrorCase):
             for _ in range(2):
                 self.post(
                     message, HTTPStatus.SERVICE_UNAVAILABLE, 'log-mirror')
+            for note in self.told():
+                checkpoint = Checkpoint.open(note, [self.verifier])
+                self.assertLessEqual(checkpoint.size, size)
             # What is refused is so without its proof
             self.post(
                 self.seller.statement(
@@ -405,6 +409,52 @@ class MirrorTestCase(MirrorCase):
         record.verify([self.verifier])
         self.assertEqual(record.inclusion.index, size)
         self.assertGreater(self.audited().size, size)
+
+    def told(self):
+        "Return the notes that the page and the export of a member have"
+        page = self.client().get(
+            f'/{self.db_name}/cooperative/trust/',
+            headers={'Accept': 'application/json'})
+        held = canonical.load(self.seller.get(
+                self.client(),
+                f'/{self.db_name}/cooperative/trust/held').data)
+        records = [
+            e['record'] for m in held['messages'] for e in m['entries']]
+        self.assertIn(None, records)
+        return [json.loads(page.data)['checkpoint']['note'].encode()] + [
+            record_of(r).inclusion.checkpoint for r in records if r]
+
+    def test_successor_of_most(self):
+        "Test a successor commits to the most that anybody knows"
+        self.send()
+        backup = Backup(self.db_name)
+        self.send()
+        less = self.get('checkpoint').data
+        self.send()
+        most = self.get('checkpoint').data
+        backup.restore()
+        self.send(
+            HTTPStatus.SERVICE_UNAVAILABLE, 'log-behind', checkpoint=less)
+        self.attend()
+        self.log(lambda log: log.succeed([log]), readonly=False)
+        self.assertEqual(
+            Note.parse(self.get('predecessor').data).text,
+            Note.parse(most).text)
+        # The entries of both logs are listed
+        self.send()
+
+        def page(after):
+            return canonical.load(self.seller.get(
+                    self.client(),
+                    f'/{self.db_name}/cooperative/trust/entries',
+                    f'?after={after}').data)
+        listed, after = [], 0
+        with patch('cooperative_trust.held.ENTRIES_MAX', 1):
+            while after is not None:
+                found = page(after)
+                listed += found['entries']
+                after = found['next']
+        self.assertCountEqual(listed, page(0)['entries'])
 
     def test_mirror_late(self):
         "Test no more is signed when the mirror is too late"

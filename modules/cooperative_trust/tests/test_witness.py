@@ -97,6 +97,72 @@ class TrustWitnessTestCase(RouteTestCase):
                 return client.Response(status, {}, body)
         raise client.ClientError(url, "nobody there")
 
+    def first(self, url):
+        "Have the answer from there be the first that is kept"
+        post = module._post
+        return patch.object(module, '_post', lambda asks: sorted(
+                post(asks), key=lambda a: not a[0].url.startswith(url)))
+
+    def test_strange(self):
+        "Test a witness that answers strangely, or is gone, stops no round"
+        ones = self.elect(3, quorum=2)
+
+        def strange(data):
+            raise client.ClientError("x", "\ud800\x00")
+        ones[0].answer = strange
+        self.send()
+        with self.first(ones[0].url):
+            self.round()
+        self.assertEqual(len(self.signed(self.note('witnessed'))), 2)
+
+        other = Elsewhere(777)
+
+        def create():
+            Witness = Pool().get('cooperative.trust.witness')
+            witness, = Witness.create([{
+                        'log': self.log, 'vkey': other.cosigner.vkey,
+                        'url': f'{other.url}/witness'}])
+            return witness.id
+        id_ = self.ask(create)
+
+        def delete():
+            Witness = Pool().get('cooperative.trust.witness')
+            Witness.delete([Witness(id_)])
+        post = other.answer
+
+        def gone(data):
+            self.addCleanup(self.witnesses.pop, 'other')
+            return post(data)
+        other.answer = gone
+        self.witnesses['other'] = other
+        self.send()
+        take = module._post
+
+        def posted(asks):
+            answers = take(asks)
+            self.ask(delete)
+            return sorted(answers, key=lambda a: a[0].witness != id_)
+        with patch.object(module, '_post', posted):
+            self.round()
+        self.assertEqual(len(self.signed(self.note('witnessed'))), 2)
+
+    def test_known_before(self):
+        "Test a witness that the operator knew counts once it is elected"
+        one = Elsewhere(778)
+        self.witnesses[one.identifier] = one
+
+        def create():
+            Witness = Pool().get('cooperative.trust.witness')
+            Witness.create([{
+                        'log': self.log, 'vkey': one.cosigner.vkey,
+                        'url': f'{one.url}/witness'}])
+        self.ask(create)
+        self.publish(quorum=1)
+        self.send()
+        self.round()
+        self.assertEqual(
+            self.signed(self.note('witnessed')), {one.cosigner.name})
+
     def ask(self, function, *args, **context):
         return transact(self.db_name, function, *args, context=context)
 
