@@ -17,6 +17,7 @@ import trytond.config as config
 from trytond.i18n import gettext
 
 from .exceptions import AddressRefusedError, CommunicationError
+from .http import printable
 
 TIMEOUT = 30
 DEADLINE = 120
@@ -41,7 +42,8 @@ class ClientError(Exception):
     def __init__(self, url, reason=''):
         super().__init__(url, reason)
         self.url = url
-        self.reason = reason
+        # It may cite the answer
+        self.reason = printable(reason)
 
     def __str__(self):
         return f"{self.url}: {self.reason}"

@@ -28,6 +28,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b'x' * 2000)
+        elif self.path == '/garbage':
+            self.wfile.write(b'\0garbage\r\n\r\n')
         elif self.path == '/slow':
             self.wfile.write(b'HTTP/1.1 200 OK\r\n')
             for _ in range(50):
@@ -71,6 +73,14 @@ class ClientTestCase(unittest.TestCase):
         return patch.object(client.socket, 'getaddrinfo', return_value=[
                 (socket.AF_INET, socket.SOCK_STREAM, 6, '', (address, 443))
                 for address in addresses])
+
+    def test_garbage(self):
+        "What is told of an answer that is none can be kept anywhere"
+        url = self.serve()
+        self.allow('127.0.0.0/8')
+        with self.assertRaises(client.ClientError) as cm:
+            client.get(f'{url}/garbage')
+        self.assertIn("?garbage", str(cm.exception))
 
     def test_refused(self):
         "Nothing inside the house is called, however it is written"
