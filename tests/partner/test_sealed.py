@@ -40,7 +40,8 @@ class SealedTestCase(unittest.TestCase):
         self.sequence += 1
         return {
             'sender': THEM, 'receiver': US, 'id': str(uuid.uuid4()),
-            'created': sample.TIME, 'sequence': self.sequence}
+            'created': sample.TIME, 'sequence': self.sequence,
+            'previous': 'a' * 64 if self.sequence > 1 else None}
 
     def post(self, said):
         data = said.to_bytes()
