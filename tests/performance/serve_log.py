@@ -76,6 +76,13 @@ def count(database):
                 sum(found.get(i, 1) - 1 for i in ids)]))
 
 
+def size(database):
+    "Print how many entries the log has"
+    with Transaction().start(database, 0, readonly=True):
+        log, = Pool().get('cooperative.trust.log').search([])
+        print(log.size)
+
+
 def fill(database, size):
     "Have the log grow to the size, by what PostgreSQL loads fastest"
     size = int(size)
@@ -211,8 +218,8 @@ def measure(database, size):
 
 
 ACTIONS = {
-    'open': open_, 'serve': serve, 'count': count, 'fill': fill,
-    'measure': measure}
+    'open': open_, 'serve': serve, 'count': count, 'size': size,
+    'fill': fill, 'measure': measure}
 
 
 def main():
