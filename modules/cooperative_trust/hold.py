@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from sql import Null
 from sql.functions import Round
+from trytond import backend
 from trytond.i18n import gettext
 from trytond.model import (
     Check, DeactivableMixin, ModelSQL, ModelView, Unique, Workflow, fields)
@@ -34,8 +35,8 @@ from .log import AppendOnlyMixin
 
 BEFORE = ['agreed', 'funding']
 FREEZABLE = ['held', 'part_released']
-# A larger one is not more exact in SQLite, which adds floating numbers
-DIGITS = 3
+# To which the balance is exact: SQLite adds floating numbers
+DIGITS = 3 if backend.name == 'sqlite' else 6
 # What a confirmation, a button or an award alone changes
 PROTECTED = {
     'uuid', 'licence', 'confirmation', 'held', 'released', 'refunded',
