@@ -140,22 +140,25 @@ class Allowance:
         Raise Problem if there are too many."""
         database, time_ = Transaction().database.name, time.time()
         with _lock:
-            asked = _requests.get((database, self.quota), (0,))[-1]
-            meter = Meter(self.messages.limit * REQUESTS, MINUTE, asked)
+            meter = self._requested(database)
             seconds = meter.wait(1, time_)
             if not seconds:
                 _requests[database, self.quota] = meter.take(1, time_)
         if seconds:
             self._refuse(seconds, kid)
 
+    def _requested(self, database):
+        "Return the meter of what was asked of this process"
+        asked = _requests.get((database, self.quota), (0,))[-1]
+        return Meter(self.messages.limit * REQUESTS, MINUTE, asked)
+
     def repeat(self, jws):
         """Count the repeated message by itself, and not as a request of its
         sender: whoever has received it can post it again"""
         database, time_ = Transaction().database.name, time.time()
         with _lock:
-            asked = _requests.get((database, self.quota), (0,))[-1]
-            _requests[database, self.quota] = Meter(
-                self.messages.limit * REQUESTS, MINUTE, asked).take(-1, time_)
+            _requests[database, self.quota] = self._requested(
+                database).take(-1, time_)
             if len(_repeated) > REPEATED_MAX:
                 for key in [k for k, m in _repeated.items() if m.at < time_]:
                     del _repeated[key]

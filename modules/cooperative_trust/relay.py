@@ -513,7 +513,7 @@ class Leaf(metaclass=PoolMeta):
 
     @classmethod
     def read_records(cls, leaves):
-        # And not their twenty columns
+        # Of their twenty columns, those of a record
         leaves = [
             cls(**values)
             for values in cls.read(leaves, ['evidence', 'nonce'])]

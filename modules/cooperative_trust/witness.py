@@ -750,8 +750,7 @@ class Leaf(metaclass=PoolMeta):
             if place.index < reach[place.log]:
                 checkpoint = leaf.witnessed or Checkpoint(place.checkpoint)
                 places[leaf] = place._replace(
-                    checkpoint=checkpoint.id, size=checkpoint.size,
-                    note=checkpoint.cosigned.decode())
+                    size=checkpoint.size, note=checkpoint.cosigned.decode())
         return places
 
     @property
